@@ -1,0 +1,138 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// stopTimeout is what a child gets to end after SIGTERM, before SIGKILL.
+const stopTimeout = 20 * time.Second
+
+// child is a server that runs until it is stopped or the context ends.
+type child struct {
+	cmd    *exec.Cmd
+	cancel context.CancelFunc
+	log    string        // the file that holds its standard error
+	ended  chan struct{} // closed after the process is gone
+}
+
+// command prepares a child that is ended by its own process id: the terminal's
+// Ctrl-C does not reach it, because it is in a process group of its own, and
+// should this process be killed, the kernel ends it.
+func command(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopTimeout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	return cmd
+}
+
+// start runs the program with its standard error in the file log.
+func start(ctx context.Context, log string, stdout *os.File, path string, args ...string) (*child, error) {
+	file, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // the child has a descriptor of its own
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := command(ctx, path, args...)
+	cmd.Stderr = file
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	c := &child{cmd: cmd, cancel: cancel, log: log, ended: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // how it ended matters only to who finds it gone
+		close(c.ended)
+	}()
+	return c, nil
+}
+
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
+func (c *child) stop() {
+	c.cancel()
+	<-c.ended
+}
+
+// lastWords quotes the end of what the child has written to standard error.
+func (c *child) lastWords() string {
+	const kept = 2000
+	text, err := os.ReadFile(c.log)
+	if err != nil {
+		return err.Error()
+	}
+	if len(text) == 0 {
+		return "its log is empty"
+	}
+	return "its log ends with:\n" + strings.TrimSpace(string(text[max(0, len(text)-kept):]))
+}
+
+// startEcho runs the echo server as a child and returns its address.
+func startEcho(ctx context.Context, log string) (*child, string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, "", err
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = read.Close() }()
+	c, err := start(ctx, log, write, self, "echo", "--listen", "127.0.0.1:0")
+	_ = write.Close()
+	if err != nil {
+		return nil, "", err
+	}
+	var addr string
+	if _, err := fmt.Fscan(read, &addr); err != nil {
+		c.stop()
+		return nil, "", fmt.Errorf("the echo did not start: %s", c.lastWords())
+	}
+	return c, addr, nil
+}
+
+// load runs the generator in a process of its own, which writes its progress
+// and why it failed to standard error.
+func load(ctx context.Context, c loadConfig, stderr io.Writer) (loadResult, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return loadResult{}, err
+	}
+	var stdout bytes.Buffer
+	cmd := command(ctx, self, "load",
+		"-addr", c.Addr,
+		"-action", string(c.Action),
+		"-conns", fmt.Sprint(c.Conns),
+		"-loops", fmt.Sprint(min(c.Loops, c.Conns)),
+		"-ids", fmt.Sprint(c.IDs),
+		"-seed", fmt.Sprint(c.Seed),
+		"-pid", fmt.Sprint(c.PID),
+		"-requests", fmt.Sprint(c.Requests),
+		"-warmup", c.Warmup.String(),
+		"-duration", c.Duration.String(),
+	)
+	cmd.Stdout, cmd.Stderr = &stdout, stderr
+	if err := cmd.Run(); err != nil {
+		return loadResult{}, fmt.Errorf("load generator: %w", err)
+	}
+	var result loadResult
+	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
+		return loadResult{}, fmt.Errorf("report of the load generator: %w", err)
+	}
+	return result, nil
+}

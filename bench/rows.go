@@ -1,0 +1,91 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// row is one line of the table: an action with a number of connections, and
+// the echo's row that it is held against.
+type row struct {
+	name   string
+	action action
+	conns  int
+	base   string // empty for the echo's own
+}
+
+func (r row) onEcho() bool { return r.base == "" }
+
+// allRows lists every row of the table. Each follows the echo's row that it is
+// divided by, so that both meet the machine in the same mood.
+func allRows() []row {
+	return []row{
+		{"echo1", echoCreate, 1, ""},
+		{"create1", create, 1, "echo1"},
+		{"echo32", echoCreate, 32, ""},
+		{"create32", create, 32, "echo32"},
+		{"echo64", echoCreate, 64, ""},
+		{"create64", create, 64, "echo64"},
+		{"update64", update, 64, "echo64"},
+		{"echo256", echoCreate, 256, ""},
+		{"create256", create, 256, "echo256"},
+		{"echoget64", echoGet, 64, ""},
+		{"get64", get, 64, "echoget64"},
+		{"list64", list, 64, "echoget64"},
+	}
+}
+
+// scaleRows are those that a comparison of stores measures. Creating comes
+// last, because it changes the size.
+func scaleRows() []string { return []string{"get64", "list64", "create64"} }
+
+// selectRows returns the named rows, or those of the mode if none is named.
+// The echo's rows that the named ones need are added, unless stores are
+// compared with one another.
+func selectRows(list string, haveServer, scale bool) ([]row, error) {
+	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	if len(names) == 0 && scale {
+		names = scaleRows()
+	}
+	all := allRows()
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(r row) bool { return r.name == name }) {
+			return nil, fmt.Errorf("no row is called %q; there are %s", name, rowNames(all))
+		}
+	}
+	if scale {
+		return serverRows(all, names)
+	}
+	wanted := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+	needed := map[string]bool{}
+	for _, r := range all {
+		if wanted(r.name) && (haveServer || r.onEcho()) {
+			needed[r.name] = true
+			needed[r.base] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(r row) bool { return !needed[r.name] }), nil
+}
+
+func serverRows(all []row, names []string) ([]row, error) {
+	var rows []row
+	for _, name := range names {
+		r := all[slices.IndexFunc(all, func(r row) bool { return r.name == name })]
+		if r.onEcho() {
+			return nil, fmt.Errorf("%s does not depend on the size of the store", name)
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+func rowNames(rows []row) string {
+	names := make([]string, len(rows))
+	for i, r := range rows {
+		names[i] = r.name
+	}
+	return strings.Join(names, ", ")
+}

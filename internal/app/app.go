@@ -1,0 +1,210 @@
+// Package app puts the server together. It is the only package that knows all the others.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/rest"
+	"github.com/parleyhq/parley/internal/rpc"
+	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/sqlite"
+)
+
+// How long each part may take to stop, in the order in which they stop.
+const (
+	serversDeadline = 20 * time.Second
+	storeDeadline   = 10 * time.Second
+)
+
+// Limits of a connection. There is no write timeout for the whole server: it would cut streams.
+const (
+	headerTimeout  = 10 * time.Second
+	requestTimeout = time.Minute // for headers and body together
+	idleTimeout    = 3 * time.Minute
+	maxHeader      = 64 << 10
+)
+
+// App is a server.
+type App struct {
+	log     *slog.Logger
+	store   *sqlite.Store
+	rest    *http.Server
+	grpc    *grpc.Server
+	restAt  net.Listener
+	grpcAt  net.Listener
+	accepts atomic.Bool // /readyz
+}
+
+// New opens the store and both listeners. The server answers once Run is called.
+func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err error) {
+	a := &App{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.abandon())
+		}
+	}()
+	var listen net.ListenConfig
+	if a.restAt, err = listen.Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, err
+	}
+	if a.grpcAt, err = listen.Listen(ctx, "tcp", c.GRPCListen); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	keys, err := loadKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	if a.store, err = sqlite.Open(ctx, sqlite.Config{Dir: c.DataDir, Keys: keys, Log: log}); err != nil {
+		return nil, err
+	}
+	service := session.NewService(a.store, keys)
+	authenticator := auth.Dev{}
+	a.grpc = rpc.NewServer(rpc.Config{Service: service, Auth: authenticator, Log: log})
+	a.rest = &http.Server{
+		Handler: rest.NewHandler(rest.Config{
+			Service: service,
+			Auth:    authenticator,
+			Log:     log,
+			Ready:   a.accepts.Load,
+			Origins: c.CORSOrigins,
+		}),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return a, nil
+}
+
+// abandon closes what a failed New has opened.
+func (a *App) abandon() error {
+	var errs []error
+	for _, listener := range []net.Listener{a.restAt, a.grpcAt} {
+		if listener != nil {
+			errs = append(errs, listener.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Addr is the address of the REST listener.
+func (a *App) Addr() string { return a.restAt.Addr().String() }
+
+// GRPCAddr is the address of the gRPC listener.
+func (a *App) GRPCAddr() string { return a.grpcAt.Addr().String() }
+
+// Run serves until the context ends or a part fails; then it drains: readiness is taken back, what was accepted is
+// answered, and the store is closed. It returns nil after an orderly end.
+func (a *App) Run(ctx context.Context) error {
+	group, groupContext := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := a.rest.Serve(a.restAt); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("rest: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		if err := a.grpc.Serve(a.grpcAt); err != nil {
+			return fmt.Errorf("grpc: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-groupContext.Done()
+		return a.stop(context.WithoutCancel(ctx))
+	})
+	a.accepts.Store(true)
+	a.log.Info("ready", "rest", "http://"+a.Addr(), "grpc", a.GRPCAddr())
+	return group.Wait()
+}
+
+// stop ends the parts in their order, each within its deadline.
+func (a *App) stop(ctx context.Context) error {
+	a.log.Info("draining")
+	a.accepts.Store(false)
+	servers, cancel := context.WithTimeout(ctx, serversDeadline)
+	defer cancel()
+	grpcDone := make(chan struct{})
+	go func() {
+		defer close(grpcDone)
+		a.grpc.GracefulStop()
+	}()
+	err := a.rest.Shutdown(servers)
+	select {
+	case <-grpcDone:
+	case <-servers.Done():
+		a.grpc.Stop()
+		<-grpcDone
+	}
+	store, cancelStore := context.WithTimeout(ctx, storeDeadline)
+	defer cancelStore()
+	err = errors.Join(err, a.store.Close(store))
+	a.log.Info("stopped")
+	return err
+}
+
+// loadKeys reads the server's key ring. In the data directory it is made if need be; a file that was named must exist.
+func loadKeys(c config.Config) (*session.KeyRing, error) {
+	path := c.KeyFile
+	if path == "" {
+		path = filepath.Join(c.DataDir, "server.key")
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && c.KeyFile == "" {
+		return makeKeys(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	keys, err := session.ParseKeyRing(text)
+	if err != nil {
+		return nil, fmt.Errorf("server key: %s: %w", path, err)
+	}
+	return keys, nil
+}
+
+// makeKeys makes a ring and has it on disk, whole, before anything is made with it.
+func makeKeys(path string) (*session.KeyRing, error) {
+	keys := session.NewKeyRing()
+	if err := writeWhole(path, keys.Encode()); err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	return keys, nil
+}
+
+// writeWhole writes a file of which a crash leaves all or nothing.
+func writeWhole(path string, content []byte) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	_, err = file.Write(content)
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

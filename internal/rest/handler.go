@@ -1,0 +1,185 @@
+// Package rest is the HTTP/JSON edge: it decodes, authenticates, calls the service, and encodes.
+package rest
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/session"
+)
+
+// Config says what the edge stands on.
+type Config struct {
+	Service *session.Service
+	Auth    auth.Authenticator
+	Log     *slog.Logger
+
+	// Ready tells whether the server takes new work: what /readyz answers.
+	Ready func() bool
+
+	// Origins are the web origins, besides our own host, whose pages may change things.
+	Origins []string
+}
+
+// NewHandler returns the handler of everything under "/".
+func NewHandler(config Config) http.Handler {
+	h := &handler{Config: config}
+	mux := http.NewServeMux()
+	h.routes(mux)
+	return mux
+}
+
+type handler struct{ Config }
+
+const sessionsPath = "/v1/conversation/sessions"
+
+// endpoint answers one request, or returns the fault to answer with.
+type endpoint func(w http.ResponseWriter, r *http.Request, caller session.Caller) error
+
+func (h *handler) routes(mux *http.ServeMux) {
+	type methods map[string]endpoint
+	for path, methods := range map[string]methods{
+		sessionsPath: {
+			http.MethodGet:  h.listSessions,
+			http.MethodPost: h.createSession,
+		},
+		sessionsPath + "/{session}": {
+			http.MethodGet:    h.getSession,
+			http.MethodPatch:  h.updateSession,
+			http.MethodDelete: h.deleteSession,
+			http.MethodPost:   h.customMethod,
+		},
+		sessionsPath + "/{session}/join":               {http.MethodPost: unimplemented},
+		sessionsPath + "/{session}/leave":              {http.MethodPost: unimplemented},
+		sessionsPath + "/{session}/messages":           {http.MethodPost: unimplemented, http.MethodGet: unimplemented},
+		sessionsPath + "/{session}/messages/{message}": {http.MethodGet: unimplemented},
+		sessionsPath + "/{session}/members":            {http.MethodGet: unimplemented},
+		sessionsPath + "/{session}/events":             {http.MethodGet: unimplemented},
+		sessionsPath + "/{session}/tickets":            {http.MethodPost: unimplemented},
+	} {
+		allow := make([]string, 0, len(methods))
+		for method, endpoint := range methods {
+			mux.HandleFunc(method+" "+path, h.handle(endpoint))
+			allow = append(allow, method)
+		}
+		mux.HandleFunc(path, h.handle(methodNotAllowed(allow)))
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", h.readyz)
+	mux.HandleFunc("/", h.handle(unknownPath))
+}
+
+func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
+	if h.Ready() {
+		answerText(w, http.StatusOK, "ready\n")
+		return
+	}
+	answerText(w, http.StatusServiceUnavailable, "draining\n")
+}
+
+func answerText(w http.ResponseWriter, status int, text string) {
+	w.Header()["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // a client that is gone needs no answer
+}
+
+// handle is what all endpoints have in common: who asks, and how faults are answered.
+func (h *handler) handle(endpoint endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		caller, err := h.authenticate(r)
+		if err == nil {
+			err = acceptable(r)
+		}
+		if err == nil {
+			err = endpoint(w, r, caller)
+		}
+		if err != nil {
+			h.answerFault(w, r, err)
+		}
+	}
+}
+
+// authenticate finds the caller, and refuses what another website makes a browser send.
+func (h *handler) authenticate(r *http.Request) (session.Caller, error) {
+	caller, err := h.Auth.Caller(auth.Request{Host: r.Host, Header: r.Header})
+	if err != nil {
+		return caller, err
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && changes(r.Method) && !h.trusted(origin, r.Host) {
+		return caller, fault.New(fault.PermissionDenied, "FOREIGN_ORIGIN",
+			"pages of another website may not do this; see --cors-origin")
+	}
+	return caller, nil
+}
+
+func changes(method string) bool { return method != http.MethodGet && method != http.MethodHead }
+
+// trusted tells whether a page of the origin may change things: it is our own host's, or was configured.
+func (h *handler) trusted(origin, host string) bool {
+	for _, configured := range h.Origins {
+		if strings.EqualFold(origin, configured) {
+			return true
+		}
+	}
+	_, originHost, _ := strings.Cut(origin, "://")
+	return strings.EqualFold(originHost, host)
+}
+
+// acceptable is a fault unless the client takes JSON.
+func acceptable(r *http.Request) error {
+	accept := r.Header.Get("Accept")
+	if accept == "" || accept == "*/*" || strings.Contains(accept, contentJSON) {
+		return nil
+	}
+	for entry := range strings.SplitSeq(accept, ",") {
+		media, _, _ := strings.Cut(entry, ";")
+		if media = strings.TrimSpace(media); media == "*/*" || media == "application/*" {
+			return nil
+		}
+	}
+	return fault.New(fault.NotAcceptable, "NOT_ACCEPTABLE", "answers are application/json: Accept must allow it")
+}
+
+func unimplemented(http.ResponseWriter, *http.Request, session.Caller) error {
+	return fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
+}
+
+// customMethod answers AIP-136 paths such as sessions/s:join; nothing else can be posted to a session.
+func (h *handler) customMethod(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	switch _, verb, _ := strings.Cut(r.PathValue("session"), ":"); verb {
+	case "join", "leave":
+		return unimplemented(w, r, caller)
+	}
+	return methodNotAllowed([]string{http.MethodGet, http.MethodPatch, http.MethodDelete})(w, r, caller)
+}
+
+func methodNotAllowed(allow []string) endpoint {
+	return func(http.ResponseWriter, *http.Request, session.Caller) error {
+		f := fault.New(fault.MethodNotAllowed, "METHOD_NOT_ALLOWED", "this path does not have this method")
+		f.Allow = strings.Join(allow, ", ")
+		return f
+	}
+}
+
+func unknownPath(http.ResponseWriter, *http.Request, session.Caller) error {
+	return fault.New(fault.NotFound, "UNKNOWN_PATH", "there is nothing at this path; the API is under %s", sessionsPath)
+}
+
+// buffers hold request bodies and answers while they are made.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+type buffer struct{ bytes []byte }
+
+// maxKeptBuffer bounds what an idle server holds on to.
+const maxKeptBuffer = 64 << 10
+
+func (b *buffer) release() {
+	if cap(b.bytes) <= maxKeptBuffer {
+		b.bytes = b.bytes[:0]
+		buffers.Put(b)
+	}
+}

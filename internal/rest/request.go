@@ -1,0 +1,144 @@
+package rest
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/session"
+)
+
+const contentJSON = "application/json"
+
+// maxBody is how large a body may be.
+const maxBody = 1 << 20
+
+// readDraft reads a session from the request's body. The draft holds nothing of the buffer.
+func readDraft(r *http.Request) (*session.Draft, error) {
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	if err := b.read(r); err != nil {
+		return nil, err
+	}
+	return session.DecodeDraft(b.bytes)
+}
+
+// checkContentType insists on JSON: a form that another website posts cannot say so without asking first.
+func checkContentType(header http.Header) error {
+	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	if strings.EqualFold(strings.TrimSpace(media), contentJSON) {
+		return nil
+	}
+	return fault.New(fault.UnsupportedMedia, "UNSUPPORTED_MEDIA_TYPE", "Content-Type must be application/json")
+}
+
+// read reads the whole body.
+func (b *buffer) read(r *http.Request) error {
+	if r.ContentLength > maxBody {
+		return tooLarge()
+	}
+	b.bytes = slices.Grow(b.bytes[:0], int(max(r.ContentLength, 511))+1)
+	for {
+		n, err := r.Body.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+		b.bytes = b.bytes[:len(b.bytes)+n]
+		switch {
+		case len(b.bytes) > maxBody:
+			return tooLarge()
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return bodyFault(err)
+		case len(b.bytes) == cap(b.bytes):
+			b.bytes = slices.Grow(b.bytes, len(b.bytes))
+		}
+	}
+}
+
+func tooLarge() error {
+	return fault.New(fault.TooLarge, "BODY_TOO_LARGE", "the body must be at most %d bytes", maxBody)
+}
+
+func bodyFault(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fault.New(fault.DeadlineExceeded, "BODY_TOO_SLOW", "the body took too long to arrive").Because(err)
+	}
+	return fault.New(fault.InvalidArgument, "BODY_INCOMPLETE", "the body did not arrive whole").Because(err)
+}
+
+// query holds a request's query parameters, each at most once.
+type query struct {
+	values     url.Values
+	violations fault.Violations
+}
+
+// parseQuery reads the parameters; those that the method does not have are violations. Names are camelCase, and
+// snake_case is taken too.
+func parseQuery(r *http.Request, known ...string) (query, error) {
+	if r.URL.RawQuery == "" {
+		return query{}, nil
+	}
+	raw, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return query{}, fault.New(fault.InvalidArgument, "MALFORMED_QUERY", "the query is malformed").Because(err)
+	}
+	q := query{values: make(url.Values, len(raw))}
+	for name, values := range raw {
+		camel := camelCase(name)
+		switch {
+		case !slices.Contains(known, camel):
+			q.violations.Add(shownName(name), "unknown query parameter; known are: %s", strings.Join(known, ", "))
+		case len(values) > 1 || q.values.Has(camel):
+			q.violations.Add(camel, "must be given once")
+		default:
+			q.values[camel] = values
+		}
+	}
+	return q, q.violations.Err()
+}
+
+func (q query) get(name string) string { return q.values.Get(name) }
+
+// int32 reads an integer parameter; 0 if it is not there.
+func (q query) int32(name string) (int32, error) {
+	text := q.get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0, fault.Invalid(name, "must be an integer of 32 bits")
+	}
+	return int32(n), nil
+}
+
+func camelCase(name string) string {
+	first, rest, found := strings.Cut(name, "_")
+	for found {
+		var word string
+		word, rest, found = strings.Cut(rest, "_")
+		if word != "" {
+			first += strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	return first
+}
+
+// shownName is a parameter's name made fit for a message.
+func shownName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name)
+	return name[:min(len(name), 64)]
+}

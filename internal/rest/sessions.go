@@ -1,0 +1,143 @@
+package rest
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/parleyhq/parley/internal/session"
+)
+
+func (h *handler) createSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	q, err := parseQuery(r, "sessionId", "requestId")
+	if err != nil {
+		return err
+	}
+	draft, err := readDraft(r)
+	if err != nil {
+		return err
+	}
+	result, err := h.Service.Create(r.Context(), caller, session.CreateRequest{
+		Draft:     draft,
+		SessionID: q.get("sessionId"),
+		RequestID: q.get("requestId"),
+	})
+	if err != nil {
+		return err
+	}
+	answerResult(w, result)
+	return nil
+}
+
+func (h *handler) getSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	if _, err := parseQuery(r); err != nil {
+		return err
+	}
+	record, err := h.Service.Get(r.Context(), caller, r.PathValue("session"))
+	if err != nil {
+		return err
+	}
+	answerResult(w, session.Result{Record: record})
+	return nil
+}
+
+func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	q, err := parseQuery(r, "pageSize", "pageToken", "filter", "orderBy")
+	if err != nil {
+		return err
+	}
+	size, err := q.int32("pageSize")
+	if err != nil {
+		return err
+	}
+	page, err := h.Service.List(r.Context(), caller, session.ListRequest{
+		PageSize:  size,
+		PageToken: q.get("pageToken"),
+		Filter:    q.get("filter"),
+		OrderBy:   q.get("orderBy"),
+	})
+	if err != nil {
+		return err
+	}
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	b.bytes = append(b.bytes, `{"sessions":[`...)
+	for i, record := range page.Records {
+		if i > 0 {
+			b.bytes = append(b.bytes, ',')
+		}
+		b.bytes = record.AppendJSON(b.bytes, "")
+	}
+	b.bytes = append(b.bytes, `],"nextPageToken":"`...)
+	b.bytes = append(b.bytes, page.NextPageToken...)
+	b.bytes = append(b.bytes, `"}`...)
+	answer(w, b.bytes)
+	return nil
+}
+
+func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	q, err := parseQuery(r, "updateMask", "requestId")
+	if err != nil {
+		return err
+	}
+	mask, err := session.ParseMask(session.SplitMask(q.get("updateMask")))
+	if err != nil {
+		return err
+	}
+	draft, err := readDraft(r)
+	if err != nil {
+		return err
+	}
+	result, err := h.Service.Update(r.Context(), caller, session.UpdateRequest{
+		ID:        r.PathValue("session"),
+		Draft:     draft,
+		Mask:      mask,
+		RequestID: q.get("requestId"),
+	})
+	if err != nil {
+		return err
+	}
+	answerResult(w, result)
+	return nil
+}
+
+func (h *handler) deleteSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	q, err := parseQuery(r, "etag", "requestId")
+	if err != nil {
+		return err
+	}
+	err = h.Service.Delete(r.Context(), caller, session.DeleteRequest{
+		ID:        r.PathValue("session"),
+		ETag:      q.get("etag"),
+		RequestID: q.get("requestId"),
+	})
+	if err != nil {
+		return err
+	}
+	answer(w, []byte("{}"))
+	return nil
+}
+
+// headerJSON is shared by all answers, which saves making one for each.
+var headerJSON = []string{contentJSON}
+
+var headerNoStore = []string{"no-store"}
+
+func answerResult(w http.ResponseWriter, result session.Result) {
+	if result.SecretKey != "" {
+		w.Header()["Cache-Control"] = headerNoStore
+	}
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	b.bytes = result.AppendJSON(b.bytes)
+	answer(w, b.bytes)
+}
+
+// answer sends JSON with the status 200.
+func answer(w http.ResponseWriter, body []byte) {
+	header := w.Header()
+	header["Content-Type"] = headerJSON
+	if len(body) > 2048 { // net/http does so by itself for what fits its buffer
+		header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	_, _ = w.Write(body) // a client that is gone needs no answer
+}

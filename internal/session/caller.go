@@ -1,0 +1,56 @@
+package session
+
+import "slices"
+
+// Caller is who asks. It is what the edge's authentication found, and what every right is measured by.
+type Caller struct {
+	// User is the user who acts, or for whom a backend acts.
+	User string
+
+	// Admin may do everything.
+	Admin bool
+}
+
+// relation is what a user is to a session, by the session's own lists.
+type relation struct {
+	owner, allowed bool
+}
+
+func (s *Spec) relationOf(user string) relation {
+	return relation{owner: slices.Contains(s.Owners, user), allowed: slices.Contains(s.AllowedUsers, user)}
+}
+
+// maySee tells whether the caller may know that the session exists.
+func (c Caller) maySee(r *Record) (bool, error) {
+	if c.Admin || r.Type == Public {
+		return true, nil
+	}
+	spec, err := r.Spec()
+	if err != nil {
+		return false, err
+	}
+	is := spec.relationOf(c.User)
+	return is.owner || is.allowed, nil
+}
+
+// mayChange tells whether the caller may update and delete a session of this Spec.
+func (c Caller) mayChange(s *Spec) bool { return c.Admin || s.relationOf(c.User).owner }
+
+// mayCreate tells whether the caller may create a session of this Spec.
+func (c Caller) mayCreate(s *Spec) bool { return c.Admin || slices.Contains(s.Owners, c.User) }
+
+// Principals lists, each once, the users that the session is found by: its owners and allowedUsers, and EveryUser if
+// it is PUBLIC.
+func (s *Spec) Principals() []string {
+	users := make([]string, 0, len(s.Owners)+len(s.AllowedUsers)+1)
+	if s.Type == Public {
+		users = append(users, EveryUser)
+	}
+	users = append(users, s.Owners...)
+	users = append(users, s.AllowedUsers...)
+	if len(s.AllowedUsers) == 0 {
+		return users // owners have no duplicates
+	}
+	slices.Sort(users)
+	return slices.Compact(users)
+}

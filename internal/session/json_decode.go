@@ -1,0 +1,380 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// DecodeDraft reads a session from the body of a request: one JSON object, with camelCase or snake_case names.
+//
+// Everything that is wrong in well-formed JSON is reported at once: unknown fields, wrong types, numbers out of range.
+// Malformed JSON (RFC 8259, and I-JSON's rules of RFC 7493: valid UTF-8, no duplicate names) ends the reading, with the
+// reason MALFORMED_JSON. The rules of a session are not checked here.
+func DecodeDraft(body []byte) (*Draft, error) {
+	d := decoders.Get().(*decoder)
+	defer d.release()
+	d.reset(body)
+	draft := new(Draft)
+	if err := d.draft(draft); err != nil {
+		return nil, malformed(err)
+	}
+	return draft, d.violations.Err()
+}
+
+// Spec decodes the record's document.
+func (r *Record) Spec() (*Spec, error) {
+	draft, err := DecodeDraft(r.Document)
+	if err != nil {
+		return nil, fmt.Errorf("session %s has a damaged document: %s", r.UID, err.Error())
+	}
+	return &draft.Spec, nil
+}
+
+// decoder reads one document. It is used again, for its buffers.
+type decoder struct {
+	source     bytes.Buffer // jsontext reads from a Buffer without copying
+	json       jsontext.Decoder
+	violations fault.Violations
+	seen       uint32 // the fields that came, as bits of their place in fields
+}
+
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+func (d *decoder) reset(body []byte) {
+	d.source = *bytes.NewBuffer(body)
+	d.json.Reset(&d.source)
+	d.violations, d.seen = nil, 0
+}
+
+func (d *decoder) release() {
+	d.source = bytes.Buffer{}
+	d.violations = nil
+	decoders.Put(d)
+}
+
+// malformed says where a body stops to be JSON, but not what stands there.
+func malformed(err error) error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	message := "the body is not one complete JSON value"
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		why := "is malformed"
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			why = "has a duplicate name"
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			why = "ends too early"
+		case strings.Contains(syntax.Err.Error(), "UTF-8"):
+			why = "is not valid UTF-8"
+		}
+		message = fmt.Sprintf("the body's JSON %s at byte %d", why, syntax.ByteOffset)
+		if place := shown(pathOf(syntax.JSONPointer)); place != "" {
+			message += " (" + place + ")"
+		}
+	}
+	return malformedAt("body", "must be one JSON object", message)
+}
+
+func malformedAt(field, rule, message string) error {
+	f := fault.New(fault.InvalidArgument, "MALFORMED_JSON", "%s", message)
+	f.Violations = []fault.Violation{{Field: field, Description: rule}}
+	return f
+}
+
+// draft reads the whole body.
+func (d *decoder) draft(draft *Draft) error {
+	if kind := d.json.PeekKind(); kind != '{' {
+		if _, err := d.json.ReadValue(); err != nil {
+			return err
+		}
+		return notAnObject()
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return err
+	}
+	for d.json.PeekKind() != '}' {
+		if err := d.member(draft); err != nil {
+			return err
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return err
+	}
+	return d.end()
+}
+
+// end makes sure that nothing follows.
+func (d *decoder) end() error {
+	_, err := d.json.ReadToken()
+	if err == io.EOF {
+		return nil
+	}
+	if err == nil {
+		return malformedAt("body", "must be one JSON object",
+			fmt.Sprintf("the body has data after its JSON object, at byte %d", d.json.InputOffset()))
+	}
+	return err
+}
+
+func notAnObject() error {
+	return malformedAt("body", "must be a JSON object", "the body must be a JSON object")
+}
+
+// member reads one field of the session.
+func (d *decoder) member(draft *Draft) error {
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return err
+	}
+	name := token.String()
+	place, known := fieldPlaces[name]
+	if !known {
+		report(&d.violations, shown(name), "unknown field")
+		return d.json.SkipValue()
+	}
+	field := &fields[place]
+	if d.seen&(1<<place) != 0 {
+		return malformedAt(field.name, "must be there once, in one spelling", field.name+": is there twice, in two spellings")
+	}
+	d.seen |= 1 << place
+	if field.read == nil || d.json.PeekKind() == 'n' {
+		return d.json.SkipValue()
+	}
+	draft.Given |= field.field
+	return field.read(d, draft, field.name)
+}
+
+// field is how one field of a session is read.
+type field struct {
+	name  string // camelCase
+	field Fields // 0: not mutable
+	read  func(d *decoder, draft *Draft, path string) error
+}
+
+// fields are all fields of a session. Those without a reader are the server's: whatever a request says of them is
+// ignored.
+var fields = [...]field{
+	{"profile", FieldProfile, func(d *decoder, s *Draft, path string) error { return d.text(&s.Profile, at(path)) }},
+	{"displayName", FieldDisplayName, func(d *decoder, s *Draft, path string) error { return d.text(&s.DisplayName, at(path)) }},
+	{"sessionType", FieldType, (*decoder).sessionType},
+	{"owners", FieldOwners, func(d *decoder, s *Draft, path string) error { return d.texts(&s.Owners, path) }},
+	{"defaultChannels", FieldDefaultChannels, (*decoder).channels},
+	{"description", FieldDescription, func(d *decoder, s *Draft, path string) error { return d.text(&s.Description, at(path)) }},
+	{"allowedUsers", FieldAllowedUsers, func(d *decoder, s *Draft, path string) error { return d.texts(&s.AllowedUsers, path) }},
+	{"blockedUsers", FieldBlockedUsers, func(d *decoder, s *Draft, path string) error { return d.texts(&s.BlockedUsers, path) }},
+	{"options", FieldOptions, (*decoder).options},
+	{"labels", FieldLabels, (*decoder).labels},
+	{"secretKey", FieldSecretKey, func(d *decoder, s *Draft, path string) error { return d.text(&s.SecretKey, at(path)) }},
+	{"name", 0, func(d *decoder, s *Draft, path string) error { return d.text(&s.Name, at(path)) }},
+	{"etag", 0, func(d *decoder, s *Draft, path string) error { return d.text(&s.ETag, at(path)) }},
+	{name: "sessionId"}, {name: "uid"}, {name: "creator"}, {name: "hasSecretKey"}, {name: "headSequence"},
+	{name: "memberCount"}, {name: "lastMessageTime"}, {name: "expireTime"}, {name: "createTime"}, {name: "updateTime"},
+}
+
+// fieldPlaces finds a field by either spelling of its name.
+var fieldPlaces = func() map[string]int {
+	places := make(map[string]int, 2*len(fields))
+	for i := range fields {
+		places[fields[i].name] = i
+		places[snakeCase(fields[i].name)] = i
+	}
+	return places
+}()
+
+func snakeCase(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// skip reports a value of the wrong type, and passes over it.
+func (d *decoder) skip(at place, rule string) error {
+	report(&d.violations, at.String(), "%s", rule)
+	return d.json.SkipValue()
+}
+
+// place is where a value stands: a field, or an element of one. Its path is made only when something is wrong there.
+type place struct {
+	path  string
+	index int // -1: not an element
+}
+
+func at(path string) place { return place{path, -1} }
+
+func (p place) String() string {
+	if p.index < 0 {
+		return p.path
+	}
+	return elementPath(p.path, p.index)
+}
+
+// text reads a string.
+func (d *decoder) text(to *string, at place) error {
+	if d.json.PeekKind() != '"' {
+		return d.skip(at, "must be a string")
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return err
+	}
+	*to = token.String()
+	if strings.IndexByte(*to, 0) >= 0 {
+		report(&d.violations, at.String(), "must not hold NUL")
+	}
+	return nil
+}
+
+// list reads an array, an element at a time. Of too long an array it passes over the end: one element more than is
+// allowed is enough for the rules to see that there are too many.
+func (d *decoder) list(path string, most int, element func(at place) error) error {
+	if d.json.PeekKind() != '[' {
+		return d.skip(at(path), "must be an array")
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return err
+	}
+	for i := 0; d.json.PeekKind() != ']'; i++ {
+		var err error
+		if i <= most {
+			err = element(place{path, i})
+		} else {
+			err = d.json.SkipValue()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := d.json.ReadToken()
+	return err
+}
+
+func (d *decoder) texts(to *[]string, path string) error {
+	return d.list(path, MaxUsers, func(at place) error {
+		var text string
+		err := d.text(&text, at)
+		*to = append(*to, text)
+		return err
+	})
+}
+
+func (d *decoder) channels(draft *Draft, path string) error {
+	return d.list(path, MaxChannels, func(at place) error {
+		channel, err := d.int32(at, "must be an integer of 32 bits")
+		draft.DefaultChannels = append(draft.DefaultChannels, channel)
+		return err
+	})
+}
+
+// int32 reads an integer as protobuf's JSON has it: a number with an integral value, or a string of one.
+func (d *decoder) int32(at place, rule string) (int32, error) {
+	kind := d.json.PeekKind()
+	if kind != '0' && kind != '"' {
+		return 0, d.skip(at, rule)
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return 0, err
+	}
+	n, ok := parseInt32(token.String())
+	if !ok {
+		report(&d.violations, at.String(), "%s", rule)
+	}
+	return n, nil
+}
+
+func parseInt32(text string) (int32, bool) {
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return int32(n), text[0] != '+'
+	}
+	if !isNumber(text) {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != math.Trunc(f) || f < math.MinInt32 || f > math.MaxInt32 {
+		return 0, false
+	}
+	return int32(f), true
+}
+
+// isNumber tells whether the text is a number in JSON's grammar: strconv takes more.
+func isNumber(text string) bool {
+	value := jsontext.Value(text)
+	return text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && value.IsValid() &&
+		strings.TrimSpace(text) == text
+}
+
+// typeNames are the names of the session types; the prefix that the enum's values have in protobuf may be left out.
+var typeNames = map[string]Type{"UNSPECIFIED": TypeUnspecified, "PUBLIC": Public, "PRIVATE": Private, "TEMPORARY": Temporary}
+
+const typeNamePrefix = "SESSION_TYPE_"
+
+const typeRule = "must be 1 (PUBLIC), 2 (PRIVATE) or 3 (TEMPORARY)"
+
+func (d *decoder) sessionType(draft *Draft, path string) error {
+	if d.json.PeekKind() != '"' {
+		n, err := d.int32(at(path), typeRule)
+		draft.Type = Type(n)
+		return err
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return err
+	}
+	t, known := typeNames[strings.TrimPrefix(token.String(), typeNamePrefix)]
+	if !known {
+		report(&d.violations, path, typeRule)
+	}
+	draft.Type = t
+	return nil
+}
+
+func (d *decoder) labels(draft *Draft, path string) error {
+	if d.json.PeekKind() != '{' {
+		return d.skip(at(path), "must be an object of strings")
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return err
+	}
+	draft.Labels = make(map[string]string)
+	for d.json.PeekKind() != '}' {
+		token, err := d.json.ReadToken()
+		if err != nil {
+			return err
+		}
+		key, value := token.String(), ""
+		if err := d.text(&value, at(memberPath(path, key))); err != nil {
+			return err
+		}
+		if len(draft.Labels) <= MaxLabels { // one more than is allowed, so that the rules see that there are too many
+			draft.Labels[key] = value
+		}
+	}
+	_, err := d.json.ReadToken()
+	return err
+}
+
+func (d *decoder) options(draft *Draft, path string) error {
+	raw, err := d.json.ReadValue()
+	if err != nil {
+		return err
+	}
+	draft.Options = CompactOptions(raw, &d.violations)
+	return nil
+}

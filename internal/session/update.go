@@ -1,0 +1,108 @@
+package session
+
+import (
+	"context"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// UpdateRequest asks for another version of a session.
+type UpdateRequest struct {
+	ID        string
+	Draft     *Draft
+	Mask      *Mask
+	RequestID string
+}
+
+// Update changes the fields of a session that the mask names. The Draft's etag, if it has one, must be the session's.
+//
+// Faults: InvalidArgument with every violation of the merged session; NotFound; PermissionDenied NOT_AN_OWNER; Aborted
+// ETAG_MISMATCH; InvalidArgument REQUEST_ID_REUSED; and those of Store.Write.
+func (s *Service) Update(ctx context.Context, caller Caller, r UpdateRequest) (Result, error) {
+	violations := fault.Violations(nil)
+	checkRequestID(r.RequestID, &violations)
+	if r.Draft.Name != "" && r.Draft.Name != NamePrefix+r.ID {
+		violations.Add("name", "must be the session of the request, or left out")
+	}
+	if err := violations.Err(); err != nil {
+		return Result{}, err
+	}
+	if err := checkID(r.ID); err != nil {
+		return Result{}, err
+	}
+
+	update := update{service: s, caller: caller, request: r}
+	write := Write{ID: r.ID, Size: len(r.Draft.Options) + writeOverhead, Decide: update.decide}
+	if r.RequestID != "" {
+		write.Request = s.requests.key("update", caller, r.ID, r.RequestID)
+		update.digest = s.requests.digest(r.Draft, r.Draft.AppendJSON(nil), r.Mask.String())
+	}
+	if err := s.store.Write(ctx, &write); err != nil {
+		return Result{}, err
+	}
+	return update.result, nil
+}
+
+// update is one update while it waits for, and passes through, its transaction.
+type update struct {
+	service *Service
+	caller  Caller
+	request UpdateRequest
+	digest  Digest
+
+	result Result
+}
+
+func (u *update) decide(v *View) (Change, error) {
+	draft := u.request.Draft
+	if v.Earlier != nil {
+		return Change{}, u.repeat(v)
+	}
+	before, err := changeable(u.caller, v.Current, draft.ETag)
+	if err != nil {
+		return Change{}, err
+	}
+	after, secretChanges, err := u.request.Mask.Apply(before, draft)
+	if err != nil {
+		return Change{}, err
+	}
+	violations := fault.Violations(nil)
+	settings := after.validate(&violations)
+	if secretChanges && draft.SecretKey != "" {
+		validateSecretKey(draft.SecretKey, &violations)
+	}
+	if err := violations.Err(); err != nil {
+		return Change{}, err
+	}
+
+	record := *v.Current
+	record.Type, record.DisplayName = after.Type, after.DisplayName
+	record.UpdateTime = v.Now
+	record.ExpireTime = settings.deadlineSince(after.Type, record.CreateTime, v.Now)
+	record.Document = after.AppendJSON(make([]byte, 0, len(record.Document)+64))
+	u.result = Result{Record: &record}
+	if secretChanges {
+		u.setSecret(&record)
+	}
+	return Change{Kind: Update, Record: &record, Before: before.Principals(), After: after.Principals(), Digest: u.digest}, nil
+}
+
+func (u *update) setSecret(record *Record) {
+	record.Secret = Secret{}
+	if secret := u.request.Draft.SecretKey; secret != "" {
+		record.Secret = u.service.keys.seal(record.UID, secret)
+		u.result.SecretKey = secret
+	}
+}
+
+// repeat answers an update that was already done, with the session's present state.
+func (u *update) repeat(v *View) error {
+	if err := sameRequest(v.Earlier, u.digest); err != nil {
+		return err
+	}
+	if _, err := changeable(u.caller, v.Current, ""); err != nil {
+		return err
+	}
+	u.result = u.service.repeated(v.Current, u.request.Draft.SecretKey)
+	return nil
+}

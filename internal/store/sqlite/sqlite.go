@@ -1,0 +1,203 @@
+// Package sqlite keeps sessions in one SQLite file: the engine that needs nothing to be installed.
+//
+// One connection writes, in groups that share a transaction and a flush (package commit); a few others read. A write is
+// acknowledged when its transaction is in the write-ahead log and the log is flushed (synchronous=FULL), and nobody
+// sees it before.
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/commit"
+)
+
+// FileName is the database's name within the data directory.
+const FileName = "parley.db"
+
+// Config says how to open a store.
+type Config struct {
+	Dir  string           // the data directory; it exists
+	Keys *session.KeyRing // the ring whose hashes are in the store: another one is refused
+	Now  session.Clock    // nil: the machine's clock
+	Log  *slog.Logger
+
+	// MaxPages bounds the file, in pages of 4 KiB; 0: only the disk does.
+	MaxPages int
+}
+
+// Store implements session.Store.
+type Store struct {
+	log       *slog.Logger
+	now       session.Clock
+	lock      *os.File
+	committer *commit.Committer[*job]
+	engine    *engine
+	readers   chan *conn
+	stopTidy  context.CancelFunc
+	tidying   sync.WaitGroup
+}
+
+const readerCount = 8
+
+// The pragmas of each kind of connection. synchronous is per connection: without it, WAL files are not flushed at
+// each commit. A larger WAL before a checkpoint makes writes cheaper and the slowest ones slower.
+var (
+	commonPragmas = []string{"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)"}
+	writerPragmas = append(commonPragmas[:len(commonPragmas):len(commonPragmas)],
+		"wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "cache_size(-16384)")
+	readerPragmas = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "query_only(ON)", "cache_size(-2048)")
+)
+
+// Open opens the store in the data directory, and makes it or brings it up to date if need be. It fails if another
+// process has it open, if a newer version of Parley wrote it, or if it was made with other keys.
+func Open(ctx context.Context, config Config) (_ *Store, err error) {
+	s := &Store{log: config.Log, now: config.Now, readers: make(chan *conn, readerCount)}
+	if s.now == nil {
+		s.now = session.Now
+	}
+	if s.lock, err = lockDir(config.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeFiles())
+		}
+	}()
+	path := filepath.Join(config.Dir, FileName)
+	if err := migrate(ctx, path); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := s.openConns(path, config); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s.committer = commit.New(s.engine, commit.Options[*job]{
+		Size: func(j *job) int {
+			if j.write == nil {
+				return 0
+			}
+			return j.write.Size
+		},
+		Key: func(j *job) string {
+			if j.write == nil {
+				return ""
+			}
+			return j.write.ID
+		},
+	})
+	tidyContext, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopTidy = stop
+	s.tidying.Go(func() { s.tidyLoop(tidyContext) })
+	return s, nil
+}
+
+func (s *Store) openConns(path string, config Config) error {
+	writer, err := open(path, writerPragmas...)
+	if err != nil {
+		return err
+	}
+	s.engine = &engine{conn: writer}
+	if config.MaxPages > 0 {
+		if _, err := writer.integer(fmt.Sprintf("PRAGMA max_page_count = %d", config.MaxPages)); err != nil {
+			return err
+		}
+	}
+	if err := checkKeys(writer, config.Keys); err != nil {
+		return err
+	}
+	latest, err := writer.integer(`SELECT max((SELECT coalesce(max(created), 0) FROM sessions),
+		(SELECT coalesce(max(updated), 0) FROM sessions), (SELECT coalesce(max(ended), 0) FROM tombstones))`)
+	if err != nil {
+		return err
+	}
+	// A clock that was set back must not bring a time back that was given out before.
+	s.engine.clock = session.Ascending(func() session.Time { return max(s.now(), session.Time(latest)+1) })
+	if err := s.engine.index.load(writer); err != nil {
+		return err
+	}
+	for range readerCount {
+		reader, err := open(path, readerPragmas...)
+		if err != nil {
+			return err
+		}
+		s.readers <- reader
+	}
+	return nil
+}
+
+// checkKeys remembers the ring's fingerprint in a new store, and refuses another ring.
+func checkKeys(c *conn, keys *session.KeyRing) error {
+	known, err := c.blob(`SELECT value FROM settings WHERE name = 'keys'`)
+	if err != nil {
+		return err
+	}
+	if known == nil {
+		_, err := c.exec(`INSERT INTO settings (name, value) VALUES ('keys', ?)`, keys.Fingerprint())
+		return err
+	}
+	if !bytes.Equal(known, keys.Fingerprint()) {
+		return errors.New("the store was made with another server key: give that one, or begin with an empty data directory")
+	}
+	return nil
+}
+
+// Write implements session.Store.
+func (s *Store) Write(ctx context.Context, w *session.Write) error {
+	return s.committer.Submit(ctx, &job{write: w})
+}
+
+// Get implements session.Store.
+func (s *Store) Get(ctx context.Context, id string) (record *session.Record, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		record, err = c.find(selectByID, id)
+		return err
+	})
+	if record != nil && record.Expired(s.now()) {
+		record = nil
+	}
+	return record, err
+}
+
+// read lends a reader to do.
+func (s *Store) read(ctx context.Context, do func(*conn) error) error {
+	select {
+	case c := <-s.readers:
+		defer func() { s.readers <- c }()
+		if err := do(c); err != nil {
+			return classify(err)
+		}
+		return nil
+	case <-ctx.Done():
+		return canceled(ctx)
+	}
+}
+
+// Close answers every write that was accepted, and closes the file. If ctx ends first, what has not begun is answered
+// that nothing was done. No call may come after it.
+func (s *Store) Close(ctx context.Context) error {
+	s.stopTidy()
+	err := s.committer.Close(ctx)
+	s.tidying.Wait()
+	if err != nil {
+		return err // the engine may still be at work: its files stay open
+	}
+	return s.closeFiles()
+}
+
+func (s *Store) closeFiles() error {
+	var errs []error
+	for range len(s.readers) {
+		errs = append(errs, (<-s.readers).close())
+	}
+	if s.engine != nil {
+		errs = append(errs, s.engine.close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
