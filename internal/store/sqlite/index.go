@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"database/sql/driver"
 	"slices"
+	"strings"
 
 	"github.com/parleyhq/parley/internal/session"
 )
@@ -27,6 +28,7 @@ type index struct {
 	size   int   // how many sessions it has
 	last   int64 // the newest session in it
 	tail   []entry
+	args   []driver.Value // used again for every statement
 }
 
 // entry is what the lookups hold of one session.
@@ -183,29 +185,52 @@ func (x *index) flushEpoch(c *conn) error {
 
 // insertSorted adds the entries in the order of the keys, so that neighbours share a visit to their page.
 func (x *index) insertSorted(c *conn, entries []entry) error {
-	type key struct {
-		text    string
-		created int64
-	}
-	compare := func(a, b key) int { return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.created, b.created)) }
-	var users, names []key
+	var users, names []lookupKey
 	for _, e := range entries {
-		names = append(names, key{e.name, e.created})
+		names = append(names, lookupKey{e.name, e.created})
 		for _, user := range e.users {
-			users = append(users, key{user, e.created})
+			users = append(users, lookupKey{user, e.created})
 		}
 	}
-	insert := func(text string, keys []key) error {
-		slices.SortFunc(keys, compare)
-		for _, k := range keys {
-			if _, err := c.exec(text, x.epoch, k.text, k.created); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := insert(insertUser, users); err != nil {
+	if err := x.insertKeys(c, insertUser, users); err != nil {
 		return err
 	}
-	return insert(insertName, names)
+	return x.insertKeys(c, insertName, names)
+}
+
+// lookupKey is a row of a lookup, less its epoch.
+type lookupKey struct {
+	text    string
+	created int64
+}
+
+func compareKeys(a, b lookupKey) int {
+	return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.created, b.created))
+}
+
+// rowsAtOnce is how many rows one statement inserts: most of what a row costs is its statement.
+const rowsAtOnce = 32
+
+// moreRows makes a statement of one row one of rowsAtOnce.
+var moreRows = strings.Repeat(", (?, ?, ?)", rowsAtOnce-1)
+
+// insertKeys inserts the keys with the statement of one row.
+func (x *index) insertKeys(c *conn, statement string, keys []lookupKey) error {
+	slices.SortFunc(keys, compareKeys)
+	many := statement + moreRows
+	for len(keys) > 0 {
+		text, n := statement, 1
+		if len(keys) >= rowsAtOnce {
+			text, n = many, rowsAtOnce
+		}
+		x.args = x.args[:0]
+		for _, k := range keys[:n] {
+			x.args = append(x.args, x.epoch, k.text, k.created)
+		}
+		if _, err := c.exec(text, x.args...); err != nil {
+			return err
+		}
+		keys = keys[n:]
+	}
+	return nil
 }

@@ -29,15 +29,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Asks for a new session.
+// The request of CreateSession. In HTTP the body is the session, the other
+// fields are query parameters.
 type CreateSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session. Its output-only fields are ignored.
+	// The session to create. Its read-only fields and its etag are ignored.
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// The wanted id, one token of a NATS subject:
-	// `[A-Za-z0-9][A-Za-z0-9_-]{0,62}`.
+	// The last part of the session's name: 1 to 63 characters, a letter or digit,
+	// then letters, digits, `_` and `-`. It must not contradict the session's name.
 	SessionId string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// Makes a repeat of this request safe; see the service.
+	// Makes repeating the request safe: 1 to 64 letters, digits and `._-`, for 24
+	// hours unique to the caller and this method. A repeat writes nothing and
+	// answers with the present state of what the first one made; its secretKey comes
+	// from the repeat's own body. Another request under the same id is
+	// INVALID_ARGUMENT with reason REQUEST_ID_REUSED. Failures are not remembered.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -94,10 +99,10 @@ func (x *CreateSessionRequest) GetRequestId() string {
 	return ""
 }
 
-// Asks for a session.
+// The request of GetSession.
 type GetSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -140,23 +145,28 @@ func (x *GetSessionRequest) GetName() string {
 	return ""
 }
 
-// Asks for a page of sessions.
+// The request of ListSessions.
 type ListSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many sessions a page may have. 0 means 50, more than 1000 means 1000;
-	// negative is an error. A page may have fewer, even none, and still be
-	// followed by another: one call looks at a bounded number of sessions.
+	// How many sessions to return at most. 0 means 50; more than 1000 means 1000;
+	// negative is an error. May change from page to page.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before. It is good only with the same
-	// filter, order and caller.
+	// The nextPageToken of the page before; empty for the first page. Valid only
+	// for the same caller, filter and order.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which sessions (AIP-160), over profile, display_name, session_type (number
-	// or name), owners, allowed_users, creator, labels, description, create_time,
-	// update_time and expire_time: `owners:"u1" AND display_name = "Front*"`. At
-	// most 4096 bytes.
+	// Which sessions to return, after AIP-160, over profile, display_name,
+	// session_type (a number or a name), owners, allowed_users, creator, labels,
+	// description, create_time, update_time and expire_time, in snake_case or
+	// camelCase. It knows AND, OR, NOT, comparisons, `:` for "has", and `*` at the
+	// end of a text for any continuation:
+	//
+	//	owners:"user-1" AND labels.team = "blue" AND display_name = "Front*"
+	//
+	// What cannot be served well is INVALID_ARGUMENT, and says what can.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	// `create_time`, `update_time` or `display_name`, and ` desc` for the other
-	// way round. The default is `create_time desc`.
+	// The order: create_time, update_time and display_name, separated by commas,
+	// each followed by ` desc` or not, in snake_case or camelCase. Empty means
+	// `create_time desc`.
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -220,12 +230,12 @@ func (x *ListSessionsRequest) GetOrderBy() string {
 	return ""
 }
 
-// A page of sessions.
+// The answer of ListSessions.
 type ListSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sessions, without their secret keys.
+	// The sessions of the page, without secretKeys.
 	Sessions []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
-	// Where the next page begins; empty after the last.
+	// What to send as pageToken to get the next page; empty if there is none.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -275,17 +285,27 @@ func (x *ListSessionsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Asks for another version of a session.
+// The request of UpdateSession. In HTTP the body is the session, the other
+// fields are query parameters.
 type UpdateSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session's name, and the fields that change.
+	// The new values, and in name the session to change. Its read-only fields are
+	// ignored. A non-empty etag is compared, whatever the mask says. The rules of
+	// Session hold for the session that results, not for this fragment of it.
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// Which fields change, in camelCase or snake_case. `*`: all but secret_key,
-	// which changes only if it is set here or named. None: every field that is
-	// set (in JSON: that is there, even if empty). Below `options` and `labels`
-	// names are literal, and quoted with backticks where need be (AIP-161).
+	// The fields to change, in snake_case or camelCase. `*` replaces everything
+	// except the secretKey, which changes only if it is in the body or named. No
+	// mask means: in JSON every mutable field that the body has, even if empty; on
+	// gRPC every one that is not at its default.
+	//
+	// Below options and labels the parts of a path are keys, literally (in
+	// backticks if they need quoting, AIP-161): a key that the body lacks is
+	// removed, null is stored as null, missing parents are made. A parent that is
+	// not an object, and an index into a list, are errors, and so are paths to
+	// read-only, immutable and unknown fields.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	// Makes a repeat of this request safe; see the service.
+	// Makes repeating the request safe, as in CreateSession; unique to the caller,
+	// this method and the session.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -342,14 +362,15 @@ func (x *UpdateSessionRequest) GetRequestId() string {
 	return ""
 }
 
-// Asks for the end of a session.
+// The request of DeleteSession.
 type DeleteSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// If given: only if the session still has this etag, else ABORTED.
+	// If given, the session is deleted only if this is its present etag.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// Makes a repeat of this request safe; see the service.
+	// Makes repeating the request safe, as in CreateSession; unique to the caller,
+	// this method and the session.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -406,21 +427,24 @@ func (x *DeleteSessionRequest) GetRequestId() string {
 	return ""
 }
 
-// Asks for a membership.
+// The request of JoinSession.
 type JoinSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// The user who joins; empty means the caller.
+	// The user who joins; empty means the caller. Only services and administrators
+	// may name another. 1 to 128 bytes, no control characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The session's secretKey, for whom nothing else lets in.
+	// The session's secretKey, from those who need it.
 	SecretKey string `protobuf:"bytes,3,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
-	// The channels to join; none means the session's defaultChannels. Positive,
-	// no duplicates, at most 64.
+	// The channels to join: positive numbers without duplicates, up to 64. None
+	// means the session's defaultChannels.
 	Channels []int32 `protobuf:"varint,4,rep,packed,name=channels,proto3" json:"channels,omitempty"`
-	// If given, the session must have this uid, else ABORTED.
+	// If given, the session must have this uid, else ABORTED, before any secret is
+	// read: it protects from a session deleted and made anew under the same id.
 	Uid string `protobuf:"bytes,5,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Makes a repeat of this request safe; see the service.
+	// Makes repeating the request safe, as in CreateSession; unique to the caller,
+	// this method and the session.
 	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -498,14 +522,15 @@ func (x *JoinSessionRequest) GetRequestId() string {
 	return ""
 }
 
-// A membership.
+// The answer of JoinSession.
 type JoinSessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session, without its secret key.
+	// The session, without its secretKey.
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// The member.
+	// The membership.
 	Member *Member `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
-	// Where to stream from without missing anything that follows the join.
+	// The cursor of the join's own event; for a user who was a member already, that
+	// of the latest event. A stream from here misses nothing that came after.
 	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -562,14 +587,16 @@ func (x *JoinSessionResponse) GetCursor() string {
 	return ""
 }
 
-// Asks for the end of a membership.
+// The request of LeaveSession.
 type LeaveSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// The user who leaves; empty means the caller. Owners may name another.
+	// The user whose membership ends; empty means the caller. Only owners, services
+	// and administrators may name another. 1 to 128 bytes, no control characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Makes a repeat of this request safe; see the service.
+	// Makes repeating the request safe, as in CreateSession; unique to the caller,
+	// this method and the session.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -626,10 +653,10 @@ func (x *LeaveSessionRequest) GetRequestId() string {
 	return ""
 }
 
-// The session after a membership ended.
+// The answer of LeaveSession.
 type LeaveSessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session, without its secret key.
+	// The session, without its secretKey.
 	Session       *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -672,18 +699,21 @@ func (x *LeaveSessionResponse) GetSession() *Session {
 	return nil
 }
 
-// Asks for a message to be published.
+// The request of PublishMessage.
 type PublishMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// The user who publishes; empty means the caller.
+	// The user who publishes; empty means the caller. Only services and
+	// administrators may name another. 1 to 128 bytes, no control characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The message. Its output-only fields are ignored.
+	// The message to publish. Its read-only fields are ignored.
 	Message *Message `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// If given, the session must have this uid, else ABORTED.
+	// If given, the session must have this uid, else ABORTED: it protects from a
+	// session deleted and made anew under the same id.
 	Uid string `protobuf:"bytes,4,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Makes a repeat of this request safe; see the service.
+	// Makes repeating the request safe, as in CreateSession; unique to the caller,
+	// this method and the session.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -754,11 +784,10 @@ func (x *PublishMessageRequest) GetRequestId() string {
 	return ""
 }
 
-// A published message.
+// The answer of PublishMessage.
 type PublishMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The cursor of the message's event; empty on an ephemeral channel, where
-	// nothing is stored.
+	// The cursor of the message's event; empty if its channel is ephemeral.
 	Acknowledgment string `protobuf:"bytes,1,opt,name=acknowledgment,proto3" json:"acknowledgment,omitempty"`
 	// The message as it was published.
 	Message       *Message `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -810,18 +839,22 @@ func (x *PublishMessageResponse) GetMessage() *Message {
 	return nil
 }
 
-// Asks for a page of messages.
+// The request of ListMessages.
 type ListMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// How many messages a page may have. 0 means 50, more than 1000 means 1000.
+	// How many messages to return at most. 0 means 50; more than 1000 means 1000;
+	// negative is an error. May change from page to page.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before.
+	// The nextPageToken of the page before; empty for the first page. Valid only
+	// for the same caller, session, filter and order.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which messages (AIP-160), over channel, sender and create_time.
+	// Which messages to return, after AIP-160. What cannot be served well is
+	// INVALID_ARGUMENT, and says what can.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// `sequence`, the default, or `sequence desc`.
+	// The order of the messages. What cannot be served well is INVALID_ARGUMENT, and
+	// says what can. Empty means `create_time desc`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -892,12 +925,12 @@ func (x *ListMessagesRequest) GetOrderBy() string {
 	return ""
 }
 
-// A page of messages.
+// The answer of ListMessages.
 type ListMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The messages.
+	// The messages of the page.
 	Messages []*Message `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Where the next page begins; empty after the last.
+	// What to send as pageToken to get the next page; empty if there is none.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -947,10 +980,10 @@ func (x *ListMessagesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Asks for a message.
+// The request of GetMessage.
 type GetMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}/messages/{message}`.
+	// The message, `sessions/{session}/messages/{message}`.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -993,18 +1026,22 @@ func (x *GetMessageRequest) GetName() string {
 	return ""
 }
 
-// Asks for a page of members.
+// The request of ListMembers.
 type ListMembersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// How many members a page may have. 0 means 50, more than 1000 means 1000.
+	// How many members to return at most. 0 means 50; more than 1000 means 1000;
+	// negative is an error. May change from page to page.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before.
+	// The nextPageToken of the page before; empty for the first page. Valid only
+	// for the same caller, session, filter and order.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which members (AIP-160), over role and online.
+	// Which members to return, after AIP-160. What cannot be served well is
+	// INVALID_ARGUMENT, and says what can.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// `join_time`, the default, or `join_time desc`.
+	// The order of the members. What cannot be served well is INVALID_ARGUMENT, and
+	// says what can.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1075,12 +1112,12 @@ func (x *ListMembersRequest) GetOrderBy() string {
 	return ""
 }
 
-// A page of members.
+// The answer of ListMembers.
 type ListMembersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The members.
+	// The members of the page.
 	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
-	// Where the next page begins; empty after the last.
+	// What to send as pageToken to get the next page; empty if there is none.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1130,18 +1167,19 @@ func (x *ListMembersResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Asks for a stream of events.
+// The request of SessionEvents.
 type SessionEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
+	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// Only messages of these channels; none means of all. Events that are not
-	// messages always come.
+	// The channels whose messages to deliver, positive numbers; none means all.
+	// Events that are not messages are always delivered. Singular because in HTTP
+	// it is a query parameter that repeats: `?channel=1&channel=4`.
 	Channel []int32 `protobuf:"varint,2,rep,packed,name=channel,proto3" json:"channel,omitempty"`
-	// Where to begin: after the event that had this cursor, `beginning`, or, if
-	// empty, with what happens from now on.
+	// Where to start: empty for now, `beginning` for the oldest event that is
+	// kept, or the cursor after which to go on, from an event, a join or a publish.
 	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// A ticket of CreateTicket, where no other credentials can be given.
+	// A ticket from CreateTicket, instead of other credentials.
 	Ticket        string `protobuf:"bytes,4,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1205,13 +1243,11 @@ func (x *SessionEventsRequest) GetTicket() string {
 	return ""
 }
 
-// Asks for a ticket.
+// The request of CreateTicket.
 type CreateTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sessions/{session}`.
-	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// Makes a repeat of this request safe; see the service.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The session, `sessions/{session}`.
+	Session       string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1253,19 +1289,13 @@ func (x *CreateTicketRequest) GetSession() string {
 	return ""
 }
 
-func (x *CreateTicketRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
-}
-
-// A ticket: good for one stream, of one session, as one user.
+// The answer of CreateTicket.
 type CreateTicketResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ticket, 256 random bits.
+	// The ticket. Whoever has it reads the session as the caller, so keep it out of
+	// logs.
 	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// Until when it can be used: at most 60 seconds from now.
+	// When the ticket stops working.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1325,38 +1355,40 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tB-\xe0A\x01\xbaH'\xd8\x01\x01r\"2 ^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\tsessionId\x12B\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"o\n" +
-	"\x11GetSessionRequest\x12Z\n" +
-	"\x04name\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\xa7\x01\n" +
+	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"r\n" +
+	"\x11GetSessionRequest\x12]\n" +
+	"\x04name\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\x9f\x01\n" +
 	"\x13ListSessionsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
-	"\x06filter\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
+	"page_token\x18\x02 \x01(\tB\x03\xe0A\x01R\tpageToken\x12\x1b\n" +
+	"\x06filter\x18\x03 \x01(\tB\x03\xe0A\x01R\x06filter\x12\x1e\n" +
 	"\border_by\x18\x04 \x01(\tB\x03\xe0A\x01R\aorderBy\"{\n" +
 	"\x14ListSessionsResponse\x12;\n" +
 	"\bsessions\x18\x01 \x03(\v2\x1f.parley.conversation.v1.SessionR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe2\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb2\x02\n" +
 	"\x14UpdateSessionRequest\x12D\n" +
-	"\asession\x18\x01 \x01(\v2\x1f.parley.conversation.v1.SessionB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\asession\x12@\n" +
+	"\asession\x18\x01 \x01(\v2\x1f.parley.conversation.v1.SessionB\t\xe0A\x02\xbaH\x03\xd8\x01\x03R\asession\x12@\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
 	"updateMask\x12B\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"\xcf\x01\n" +
-	"\x14DeleteSessionRequest\x12Z\n" +
-	"\x04name\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\x12\x17\n" +
+	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId:N\xbaHK\x1aI\n" +
+	"\x1fupdate_session.session_required\x12\x13session must be set\x1a\x11has(this.session)\"\xd2\x01\n" +
+	"\x14DeleteSessionRequest\x12]\n" +
+	"\x04name\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\x12\x17\n" +
 	"\x04etag\x18\x02 \x01(\tB\x03\xe0A\x01R\x04etag\x12B\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"\xd2\x02\n" +
-	"\x12JoinSessionRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x1f\n" +
-	"\x04name\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80\x01R\x04name\x12-\n" +
+	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"\xaf\x03\n" +
+	"\x12JoinSessionRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x80\x01\n" +
+	"\x04name\x18\x02 \x01(\tBl\xe0A\x01\xbaHf\xba\x01[\n" +
+	"\x1atext.no_control_characters\x12#must not contain control characters\x1a\x18!this.matches(r'\\p{Cc}')\xd8\x01\x01r\x03(\x80\x01R\x04name\x12%\n" +
 	"\n" +
-	"secret_key\x18\x03 \x01(\tB\x0e\xe0A\x01\xe0A\x04\xbaH\x05r\x03(\x80\x02R\tsecretKey\x12/\n" +
+	"secret_key\x18\x03 \x01(\tB\x06\xe0A\x01\x80\x01\x01R\tsecretKey\x12/\n" +
 	"\bchannels\x18\x04 \x03(\x05B\x13\xe0A\x01\xbaH\r\x92\x01\n" +
 	"\x10@\x18\x01\"\x04\x1a\x02 \x00R\bchannels\x12\x15\n" +
 	"\x03uid\x18\x05 \x01(\tB\x03\xe0A\x01R\x03uid\x12B\n" +
@@ -1365,83 +1397,83 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"\x13JoinSessionResponse\x129\n" +
 	"\asession\x18\x01 \x01(\v2\x1f.parley.conversation.v1.SessionR\asession\x126\n" +
 	"\x06member\x18\x02 \x01(\v2\x1e.parley.conversation.v1.MemberR\x06member\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"\xdc\x01\n" +
-	"\x13LeaveSessionRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x1f\n" +
-	"\x04name\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80\x01R\x04name\x12B\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"\xc1\x02\n" +
+	"\x13LeaveSessionRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x80\x01\n" +
+	"\x04name\x18\x02 \x01(\tBl\xe0A\x01\xbaHf\xba\x01[\n" +
+	"\x1atext.no_control_characters\x12#must not contain control characters\x1a\x18!this.matches(r'\\p{Cc}')\xd8\x01\x01r\x03(\x80\x01R\x04name\x12B\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"Q\n" +
 	"\x14LeaveSessionResponse\x129\n" +
-	"\asession\x18\x01 \x01(\v2\x1f.parley.conversation.v1.SessionR\asession\"\xbb\x02\n" +
-	"\x15PublishMessageRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x1f\n" +
-	"\x04name\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80\x01R\x04name\x12D\n" +
+	"\asession\x18\x01 \x01(\v2\x1f.parley.conversation.v1.SessionR\asession\"\xa0\x03\n" +
+	"\x15PublishMessageRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x80\x01\n" +
+	"\x04name\x18\x02 \x01(\tBl\xe0A\x01\xbaHf\xba\x01[\n" +
+	"\x1atext.no_control_characters\x12#must not contain control characters\x1a\x18!this.matches(r'\\p{Cc}')\xd8\x01\x01r\x03(\x80\x01R\x04name\x12D\n" +
 	"\amessage\x18\x03 \x01(\v2\x1f.parley.conversation.v1.MessageB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\amessage\x12\x15\n" +
 	"\x03uid\x18\x04 \x01(\tB\x03\xe0A\x01R\x03uid\x12B\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"{\n" +
 	"\x16PublishMessageResponse\x12&\n" +
 	"\x0eacknowledgment\x18\x01 \x01(\tR\x0eacknowledgment\x129\n" +
-	"\amessage\x18\x02 \x01(\v2\x1f.parley.conversation.v1.MessageR\amessage\"\x89\x02\n" +
-	"\x13ListMessagesRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
+	"\amessage\x18\x02 \x01(\v2\x1f.parley.conversation.v1.MessageR\amessage\"\x84\x02\n" +
+	"\x13ListMessagesRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
-	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12\x1b\n" +
+	"\x06filter\x18\x04 \x01(\tB\x03\xe0A\x01R\x06filter\x12\x1e\n" +
 	"\border_by\x18\x05 \x01(\tB\x03\xe0A\x01R\aorderBy\"{\n" +
 	"\x14ListMessagesResponse\x12;\n" +
 	"\bmessages\x18\x01 \x03(\v2\x1f.parley.conversation.v1.MessageR\bmessages\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"?\n" +
-	"\x11GetMessageRequest\x12*\n" +
-	"\x04name\x18\x01 \x01(\tB\x16\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/MessageR\x04name\"\x88\x02\n" +
-	"\x12ListMembersRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x01\n" +
+	"\x11GetMessageRequest\x12\x85\x01\n" +
+	"\x04name\x18\x01 \x01(\tBq\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Message\xbaHX\xc8\x01\x01rS2Q^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}/messages/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\x83\x02\n" +
+	"\x12ListMembersRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
-	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12\x1b\n" +
+	"\x06filter\x18\x04 \x01(\tB\x03\xe0A\x01R\x06filter\x12\x1e\n" +
 	"\border_by\x18\x05 \x01(\tB\x03\xe0A\x01R\aorderBy\"w\n" +
 	"\x13ListMembersResponse\x128\n" +
 	"\amembers\x18\x01 \x03(\v2\x1e.parley.conversation.v1.MemberR\amembers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe2\x01\n" +
-	"\x14SessionEventsRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12+\n" +
-	"\achannel\x18\x02 \x03(\x05B\x11\xe0A\x01\xbaH\v\x92\x01\b\x10@\"\x04\x1a\x02 \x00R\achannel\x12\x1b\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe3\x01\n" +
+	"\x14SessionEventsRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12)\n" +
+	"\achannel\x18\x02 \x03(\x05B\x0f\xe0A\x01\xbaH\t\x92\x01\x06\"\x04\x1a\x02 \x00R\achannel\x12\x1b\n" +
 	"\x06cursor\x18\x03 \x01(\tB\x03\xe0A\x01R\x06cursor\x12\x1e\n" +
-	"\x06ticket\x18\x04 \x01(\tB\x06\xe0A\x01\xe0A\x04R\x06ticket\"\xbb\x01\n" +
-	"\x13CreateTicketRequest\x12`\n" +
-	"\asession\x18\x01 \x01(\tBF\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH-r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12B\n" +
-	"\n" +
-	"request_id\x18\x02 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"k\n" +
-	"\x14CreateTicketResponse\x12\x16\n" +
-	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12;\n" +
+	"\x06ticket\x18\x04 \x01(\tB\x06\xe0A\x01\x80\x01\x01R\x06ticket\"z\n" +
+	"\x13CreateTicketRequest\x12c\n" +
+	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\"p\n" +
+	"\x14CreateTicketResponse\x12\x1b\n" +
+	"\x06ticket\x18\x01 \x01(\tB\x03\x80\x01\x01R\x06ticket\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime2\xcd\x11\n" +
+	"expireTime2\xde\x11\n" +
 	"\x0eSessionService\x12\x9f\x01\n" +
 	"\rCreateSession\x12,.parley.conversation.v1.CreateSessionRequest\x1a\x1f.parley.conversation.v1.Session\"?\xdaA\x12session,session_id\x82\xd3\xe4\x93\x02$:\asession\"\x19/v1/conversation/sessions\x12\x8b\x01\n" +
 	"\n" +
 	"GetSession\x12).parley.conversation.v1.GetSessionRequest\x1a\x1f.parley.conversation.v1.Session\"1\xdaA\x04name\x82\xd3\xe4\x93\x02$\x12\"/v1/conversation/{name=sessions/*}\x12\x8f\x01\n" +
 	"\fListSessions\x12+.parley.conversation.v1.ListSessionsRequest\x1a,.parley.conversation.v1.ListSessionsResponse\"$\xdaA\x00\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/conversation/sessions\x12\xb1\x01\n" +
 	"\rUpdateSession\x12,.parley.conversation.v1.UpdateSessionRequest\x1a\x1f.parley.conversation.v1.Session\"Q\xdaA\x13session,update_mask\x82\xd3\xe4\x93\x025:\asession2*/v1/conversation/{session.name=sessions/*}\x12\x88\x01\n" +
-	"\rDeleteSession\x12,.parley.conversation.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"1\xdaA\x04name\x82\xd3\xe4\x93\x02$*\"/v1/conversation/{name=sessions/*}\x12\xd8\x01\n" +
-	"\vJoinSession\x12*.parley.conversation.v1.JoinSessionRequest\x1a+.parley.conversation.v1.JoinSessionResponse\"p\xdaA\asession\x82\xd3\xe4\x93\x02`:\x01*Z/:\x01*\"*/v1/conversation/{session=sessions/*}:join\"*/v1/conversation/{session=sessions/*}/join\x12\xdd\x01\n" +
-	"\fLeaveSession\x12+.parley.conversation.v1.LeaveSessionRequest\x1a,.parley.conversation.v1.LeaveSessionResponse\"r\xdaA\asession\x82\xd3\xe4\x93\x02b:\x01*Z0:\x01*\"+/v1/conversation/{session=sessions/*}:leave\"+/v1/conversation/{session=sessions/*}/leave\x12\xbc\x01\n" +
+	"\rDeleteSession\x12,.parley.conversation.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"1\xdaA\x04name\x82\xd3\xe4\x93\x02$*\"/v1/conversation/{name=sessions/*}\x12\xdd\x01\n" +
+	"\vJoinSession\x12*.parley.conversation.v1.JoinSessionRequest\x1a+.parley.conversation.v1.JoinSessionResponse\"u\xdaA\fsession,name\x82\xd3\xe4\x93\x02`:\x01*Z/:\x01*\"*/v1/conversation/{session=sessions/*}:join\"*/v1/conversation/{session=sessions/*}/join\x12\xe2\x01\n" +
+	"\fLeaveSession\x12+.parley.conversation.v1.LeaveSessionRequest\x1a,.parley.conversation.v1.LeaveSessionResponse\"w\xdaA\fsession,name\x82\xd3\xe4\x93\x02b:\x01*Z0:\x01*\"+/v1/conversation/{session=sessions/*}:leave\"+/v1/conversation/{session=sessions/*}/leave\x12\xbc\x01\n" +
 	"\x0ePublishMessage\x12-.parley.conversation.v1.PublishMessageRequest\x1a..parley.conversation.v1.PublishMessageResponse\"K\xdaA\x0fsession,message\x82\xd3\xe4\x93\x023:\x01*\"./v1/conversation/{session=sessions/*}/messages\x12\xab\x01\n" +
 	"\fListMessages\x12+.parley.conversation.v1.ListMessagesRequest\x1a,.parley.conversation.v1.ListMessagesResponse\"@\xdaA\asession\x82\xd3\xe4\x93\x020\x12./v1/conversation/{session=sessions/*}/messages\x12\x96\x01\n" +
 	"\n" +
 	"GetMessage\x12).parley.conversation.v1.GetMessageRequest\x1a\x1f.parley.conversation.v1.Message\"<\xdaA\x04name\x82\xd3\xe4\x93\x02/\x12-/v1/conversation/{name=sessions/*/messages/*}\x12\xa7\x01\n" +
-	"\vListMembers\x12*.parley.conversation.v1.ListMembersRequest\x1a+.parley.conversation.v1.ListMembersResponse\"?\xdaA\asession\x82\xd3\xe4\x93\x02/\x12-/v1/conversation/{session=sessions/*}/members\x12\x9e\x01\n" +
-	"\rSessionEvents\x12,.parley.conversation.v1.SessionEventsRequest\x1a\x1d.parley.conversation.v1.Event\">\xdaA\asession\x82\xd3\xe4\x93\x02.\x12,/v1/conversation/{session=sessions/*}/events0\x01\x12\xad\x01\n" +
+	"\vListMembers\x12*.parley.conversation.v1.ListMembersRequest\x1a+.parley.conversation.v1.ListMembersResponse\"?\xdaA\asession\x82\xd3\xe4\x93\x02/\x12-/v1/conversation/{session=sessions/*}/members\x12\xa5\x01\n" +
+	"\rSessionEvents\x12,.parley.conversation.v1.SessionEventsRequest\x1a\x1d.parley.conversation.v1.Event\"E\xdaA\x0esession,cursor\x82\xd3\xe4\x93\x02.\x12,/v1/conversation/{session=sessions/*}/events0\x01\x12\xad\x01\n" +
 	"\fCreateTicket\x12+.parley.conversation.v1.CreateTicketRequest\x1a,.parley.conversation.v1.CreateTicketResponse\"B\xdaA\asession\x82\xd3\xe4\x93\x022:\x01*\"-/v1/conversation/{session=sessions/*}/ticketsBFZDgithub.com/parleyhq/parley/gen/parley/conversation/v1;conversationv1b\x06proto3"
 
 var (

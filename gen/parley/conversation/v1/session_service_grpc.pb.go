@@ -42,59 +42,111 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Sessions, and what happens in them.
+// Sessions, their messages, their members and their events, over HTTP/JSON and
+// gRPC.
 //
-// Errors follow AIP-193: a google.rpc.Status with one ErrorInfo (domain
-// `parley`, a stable reason) and, for INVALID_ARGUMENT, a BadRequest that names
-// every field at fault. Whoever may not know of a session gets NOT_FOUND, the
-// same as for an id that was never used.
+// JSON: names are camelCase in answers; requests may use camelCase or
+// snake_case. Enums are integers in answers; requests may give numbers or names.
+// 64-bit integers are strings. Times are RFC 3339 in UTC with six fractional
+// digits. Fields with zero values and empty lists are emitted; null means
+// absent. A body must say `application/json` and be at most 1 MiB (to publish:
+// 1.5 times the session's maxMessageBytes plus 64 KiB). Unknown fields, unknown
+// query parameters, duplicate keys and trailing data are errors.
 //
-// Every method that writes takes a request_id (AIP-155): 1 to 64 of
-// `[A-Za-z0-9._-]`. A successful write is remembered for 24 hours by method,
-// caller, session and request_id; repeating it answers the present state of the
-// same result instead of writing again. Another request under the same
-// request_id is INVALID_ARGUMENT with the reason REQUEST_ID_REUSED.
+// Errors are a google.rpc.Status with one ErrorInfo (domain `parley` and a
+// stable reason) and, if the request was bad, a BadRequest with every
+// violation, whose fields are camelCase JSON paths such as `owners[3]`. Besides
+// the errors named at each method, every method may answer:
+//
+//   - INVALID_ARGUMENT (400): the request breaks a rule of its fields.
+//   - UNAUTHENTICATED (401): nobody knows who is asking.
+//   - NOT_FOUND (404): there is no such session, or the caller may not know of it;
+//     the two cannot be told apart.
+//   - PERMISSION_DENIED (403): the caller sees the session, but may not do this to
+//     it or may not act as the user named.
+//   - RESOURCE_EXHAUSTED (429): too much at once; RetryInfo says when to try again.
+//   - UNAVAILABLE (503) and DEADLINE_EXCEEDED (504): nothing was done, or the text
+//     says that the outcome is unknown, which repeating with the requestId settles.
+//   - INTERNAL (500): a fault of the server, with the id under which it was logged.
+//
+// Rights: the owners of a session may do everything in it, and so may callers of
+// role `admin`. A caller of role `service` acts with the rights of the user that
+// it names.
+//
+// Page tokens, etags, cursors and tickets are opaque, and made only of letters,
+// digits and `_.:~-`.
 type SessionServiceClient interface {
-	// Creates a session. The caller must be among its owners, unless an
-	// administrator (else PERMISSION_DENIED, NOT_AN_OWNER).
+	// Creates a session and returns it, with the secretKey if one was set. The
+	// caller must be among its owners, unless they are an administrator. The
+	// session's id is the first of these that is given: session_id, the session's
+	// name, the NATS subject of the request; else a UUIDv7. When this answers, the
+	// session is on disk.
 	//
-	// The id is, first that is given: session_id; the last part of session.name;
-	// the subject of a NATS request; else a UUIDv7 that the server makes. A taken
-	// id is ALREADY_EXISTS, whoever asks. When the answer arrives, the session is
-	// on disk.
+	// ALREADY_EXISTS (409) if the id is taken, even by a session that is hidden
+	// from the caller: use ids made by the server for private sessions.
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*Session, error)
-	// Reads a session.
+	// Returns a session. Everyone sees a PUBLIC one, with its owners,
+	// allowedUsers, labels and options; owners, members and allowed users see the
+	// others.
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*Session, error)
-	// Lists the sessions that the caller may see: PUBLIC ones, and those that the
-	// caller owns, may join, or is a member of. Sessions that are created while
-	// someone pages never repeat or hide an older one.
+	// Lists the sessions that the caller may see, in pages. A late page costs what
+	// the first one costs, and sessions made meanwhile neither repeat nor hide an
+	// older one. There is no total.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
-	// Changes a session. Only owners may. A non-empty session.etag must be the
-	// session's, else ABORTED (ETAG_MISMATCH). Only this method moves a session's
-	// etag and update_time.
+	// Changes a session and returns it, with the secretKey if this set one. For
+	// owners. What results must keep every rule of Session: clearing a required
+	// field is INVALID_ARGUMENT.
+	//
+	// ABORTED (409) if the session's etag was given and is stale.
 	UpdateSession(ctx context.Context, in *UpdateSessionRequest, opts ...grpc.CallOption) (*Session, error)
-	// Ends a session, with its members and its log. Only owners may. The id is
-	// free at once; the uid never comes back.
+	// Deletes a session, its log and its memberships, and ends its streams. For
+	// owners. The id is free at once; the uid never repeats.
+	//
+	// ABORTED (409) if etag was given and is stale.
 	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// Makes a user a member. Joining again is the same as joining once, except
-	// that the channels are updated.
+	// Makes a user a member of a session. Open to its owners, its allowed users,
+	// holders of its secretKey and, if it is PUBLIC and has no secretKey, to
+	// everyone; never to its blocked users. A user who is a member already stays
+	// one, and no second event is written.
+	//
+	// A wrong secretKey answers as none would: NOT_FOUND if the session is hidden
+	// from the caller, PERMISSION_DENIED if it is not. After 5 wrong ones for an id
+	// in a minute the caller gets RESOURCE_EXHAUSTED (429) without a comparison.
+	// FAILED_PRECONDITION (400) if the session has `options.maxMembers` already;
+	// ABORTED (409) if uid is not this session's.
 	JoinSession(ctx context.Context, in *JoinSessionRequest, opts ...grpc.CallOption) (*JoinSessionResponse, error)
-	// Ends a membership: the caller's own, or, for owners, anyone's.
+	// Ends a membership. Members end their own; an owner may name another user,
+	// which is a removal and makes a `member.removed` event of it.
 	LeaveSession(ctx context.Context, in *LeaveSessionRequest, opts ...grpc.CallOption) (*LeaveSessionResponse, error)
-	// Publishes a message to the members of a session. Only members may,
-	// whoever they are (else PERMISSION_DENIED, NOT_A_MEMBER).
+	// Publishes a message to a session. When this answers, the message is in the
+	// log, on disk, unless its channel is ephemeral.
+	//
+	// PERMISSION_DENIED (403) with reason NOT_A_MEMBER if the user has not joined,
+	// whoever they are. ALREADY_EXISTS (409) if the messageId is taken. ABORTED
+	// (409) if uid is not this session's.
 	PublishMessage(ctx context.Context, in *PublishMessageRequest, opts ...grpc.CallOption) (*PublishMessageResponse, error)
-	// Lists the messages of a session, by default the oldest first.
+	// Lists the stored messages of a session, in pages. For those who may read its
+	// log: owners, members, and, if the session is PUBLIC without a secretKey,
+	// everyone; never its blocked users.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
-	// Reads a message.
+	// Returns a stored message. For those who may read the session's log.
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*Message, error)
-	// Lists the members of a session, and who of them is online.
+	// Lists the members of a session, in pages.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
-	// Streams the events of a session, from a cursor on: every stored event once
-	// and in order, or an explicit `reset`.
+	// Streams the events of a session, from a cursor on and then as they happen.
+	// For those who may read its log. A stream from a cursor delivers every later
+	// stored event once and in order, or says `reset` and goes on from a new
+	// cursor; it begins with `ready`.
+	//
+	// Over HTTP the answer depends on the request. `Accept: text/event-stream`
+	// gives server-sent events (`event:` is the event's name, `id:` its cursor,
+	// `data:` the envelope; `Last-Event-ID` beats cursor), `application/x-ndjson`
+	// an envelope a line, and a WebSocket upgrade an envelope a text frame.
 	SessionEvents(ctx context.Context, in *SessionEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// Makes a ticket with which a browser, which cannot set headers there, opens
-	// one stream of one session as the caller.
+	// Returns a short-lived ticket that opens the session's event stream as the
+	// caller, for clients that can send no headers, such as EventSource and
+	// WebSocket in a browser. Stores nothing. For those who may read the session's
+	// log.
 	CreateTicket(ctx context.Context, in *CreateTicketRequest, opts ...grpc.CallOption) (*CreateTicketResponse, error)
 }
 
@@ -249,59 +301,111 @@ func (c *sessionServiceClient) CreateTicket(ctx context.Context, in *CreateTicke
 // All implementations must embed UnimplementedSessionServiceServer
 // for forward compatibility.
 //
-// Sessions, and what happens in them.
+// Sessions, their messages, their members and their events, over HTTP/JSON and
+// gRPC.
 //
-// Errors follow AIP-193: a google.rpc.Status with one ErrorInfo (domain
-// `parley`, a stable reason) and, for INVALID_ARGUMENT, a BadRequest that names
-// every field at fault. Whoever may not know of a session gets NOT_FOUND, the
-// same as for an id that was never used.
+// JSON: names are camelCase in answers; requests may use camelCase or
+// snake_case. Enums are integers in answers; requests may give numbers or names.
+// 64-bit integers are strings. Times are RFC 3339 in UTC with six fractional
+// digits. Fields with zero values and empty lists are emitted; null means
+// absent. A body must say `application/json` and be at most 1 MiB (to publish:
+// 1.5 times the session's maxMessageBytes plus 64 KiB). Unknown fields, unknown
+// query parameters, duplicate keys and trailing data are errors.
 //
-// Every method that writes takes a request_id (AIP-155): 1 to 64 of
-// `[A-Za-z0-9._-]`. A successful write is remembered for 24 hours by method,
-// caller, session and request_id; repeating it answers the present state of the
-// same result instead of writing again. Another request under the same
-// request_id is INVALID_ARGUMENT with the reason REQUEST_ID_REUSED.
+// Errors are a google.rpc.Status with one ErrorInfo (domain `parley` and a
+// stable reason) and, if the request was bad, a BadRequest with every
+// violation, whose fields are camelCase JSON paths such as `owners[3]`. Besides
+// the errors named at each method, every method may answer:
+//
+//   - INVALID_ARGUMENT (400): the request breaks a rule of its fields.
+//   - UNAUTHENTICATED (401): nobody knows who is asking.
+//   - NOT_FOUND (404): there is no such session, or the caller may not know of it;
+//     the two cannot be told apart.
+//   - PERMISSION_DENIED (403): the caller sees the session, but may not do this to
+//     it or may not act as the user named.
+//   - RESOURCE_EXHAUSTED (429): too much at once; RetryInfo says when to try again.
+//   - UNAVAILABLE (503) and DEADLINE_EXCEEDED (504): nothing was done, or the text
+//     says that the outcome is unknown, which repeating with the requestId settles.
+//   - INTERNAL (500): a fault of the server, with the id under which it was logged.
+//
+// Rights: the owners of a session may do everything in it, and so may callers of
+// role `admin`. A caller of role `service` acts with the rights of the user that
+// it names.
+//
+// Page tokens, etags, cursors and tickets are opaque, and made only of letters,
+// digits and `_.:~-`.
 type SessionServiceServer interface {
-	// Creates a session. The caller must be among its owners, unless an
-	// administrator (else PERMISSION_DENIED, NOT_AN_OWNER).
+	// Creates a session and returns it, with the secretKey if one was set. The
+	// caller must be among its owners, unless they are an administrator. The
+	// session's id is the first of these that is given: session_id, the session's
+	// name, the NATS subject of the request; else a UUIDv7. When this answers, the
+	// session is on disk.
 	//
-	// The id is, first that is given: session_id; the last part of session.name;
-	// the subject of a NATS request; else a UUIDv7 that the server makes. A taken
-	// id is ALREADY_EXISTS, whoever asks. When the answer arrives, the session is
-	// on disk.
+	// ALREADY_EXISTS (409) if the id is taken, even by a session that is hidden
+	// from the caller: use ids made by the server for private sessions.
 	CreateSession(context.Context, *CreateSessionRequest) (*Session, error)
-	// Reads a session.
+	// Returns a session. Everyone sees a PUBLIC one, with its owners,
+	// allowedUsers, labels and options; owners, members and allowed users see the
+	// others.
 	GetSession(context.Context, *GetSessionRequest) (*Session, error)
-	// Lists the sessions that the caller may see: PUBLIC ones, and those that the
-	// caller owns, may join, or is a member of. Sessions that are created while
-	// someone pages never repeat or hide an older one.
+	// Lists the sessions that the caller may see, in pages. A late page costs what
+	// the first one costs, and sessions made meanwhile neither repeat nor hide an
+	// older one. There is no total.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
-	// Changes a session. Only owners may. A non-empty session.etag must be the
-	// session's, else ABORTED (ETAG_MISMATCH). Only this method moves a session's
-	// etag and update_time.
+	// Changes a session and returns it, with the secretKey if this set one. For
+	// owners. What results must keep every rule of Session: clearing a required
+	// field is INVALID_ARGUMENT.
+	//
+	// ABORTED (409) if the session's etag was given and is stale.
 	UpdateSession(context.Context, *UpdateSessionRequest) (*Session, error)
-	// Ends a session, with its members and its log. Only owners may. The id is
-	// free at once; the uid never comes back.
+	// Deletes a session, its log and its memberships, and ends its streams. For
+	// owners. The id is free at once; the uid never repeats.
+	//
+	// ABORTED (409) if etag was given and is stale.
 	DeleteSession(context.Context, *DeleteSessionRequest) (*emptypb.Empty, error)
-	// Makes a user a member. Joining again is the same as joining once, except
-	// that the channels are updated.
+	// Makes a user a member of a session. Open to its owners, its allowed users,
+	// holders of its secretKey and, if it is PUBLIC and has no secretKey, to
+	// everyone; never to its blocked users. A user who is a member already stays
+	// one, and no second event is written.
+	//
+	// A wrong secretKey answers as none would: NOT_FOUND if the session is hidden
+	// from the caller, PERMISSION_DENIED if it is not. After 5 wrong ones for an id
+	// in a minute the caller gets RESOURCE_EXHAUSTED (429) without a comparison.
+	// FAILED_PRECONDITION (400) if the session has `options.maxMembers` already;
+	// ABORTED (409) if uid is not this session's.
 	JoinSession(context.Context, *JoinSessionRequest) (*JoinSessionResponse, error)
-	// Ends a membership: the caller's own, or, for owners, anyone's.
+	// Ends a membership. Members end their own; an owner may name another user,
+	// which is a removal and makes a `member.removed` event of it.
 	LeaveSession(context.Context, *LeaveSessionRequest) (*LeaveSessionResponse, error)
-	// Publishes a message to the members of a session. Only members may,
-	// whoever they are (else PERMISSION_DENIED, NOT_A_MEMBER).
+	// Publishes a message to a session. When this answers, the message is in the
+	// log, on disk, unless its channel is ephemeral.
+	//
+	// PERMISSION_DENIED (403) with reason NOT_A_MEMBER if the user has not joined,
+	// whoever they are. ALREADY_EXISTS (409) if the messageId is taken. ABORTED
+	// (409) if uid is not this session's.
 	PublishMessage(context.Context, *PublishMessageRequest) (*PublishMessageResponse, error)
-	// Lists the messages of a session, by default the oldest first.
+	// Lists the stored messages of a session, in pages. For those who may read its
+	// log: owners, members, and, if the session is PUBLIC without a secretKey,
+	// everyone; never its blocked users.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
-	// Reads a message.
+	// Returns a stored message. For those who may read the session's log.
 	GetMessage(context.Context, *GetMessageRequest) (*Message, error)
-	// Lists the members of a session, and who of them is online.
+	// Lists the members of a session, in pages.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
-	// Streams the events of a session, from a cursor on: every stored event once
-	// and in order, or an explicit `reset`.
+	// Streams the events of a session, from a cursor on and then as they happen.
+	// For those who may read its log. A stream from a cursor delivers every later
+	// stored event once and in order, or says `reset` and goes on from a new
+	// cursor; it begins with `ready`.
+	//
+	// Over HTTP the answer depends on the request. `Accept: text/event-stream`
+	// gives server-sent events (`event:` is the event's name, `id:` its cursor,
+	// `data:` the envelope; `Last-Event-ID` beats cursor), `application/x-ndjson`
+	// an envelope a line, and a WebSocket upgrade an envelope a text frame.
 	SessionEvents(*SessionEventsRequest, grpc.ServerStreamingServer[Event]) error
-	// Makes a ticket with which a browser, which cannot set headers there, opens
-	// one stream of one session as the caller.
+	// Returns a short-lived ticket that opens the session's event stream as the
+	// caller, for clients that can send no headers, such as EventSource and
+	// WebSocket in a browser. Stores nothing. For those who may read the session's
+	// log.
 	CreateTicket(context.Context, *CreateTicketRequest) (*CreateTicketResponse, error)
 	mustEmbedUnimplementedSessionServiceServer()
 }
