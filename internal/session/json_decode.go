@@ -213,16 +213,26 @@ func (d *decoder) skip(at place, rule string) error {
 // place is where a value stands: a field, or an element of one. Its path is made only when something is wrong there.
 type place struct {
 	path  string
-	index int // -1: not an element
+	index int    // of an element; else notAnElement, or ofAMember
+	key   string // of a member
 }
 
-func at(path string) place { return place{path, -1} }
+const (
+	notAnElement = -1
+	ofAMember    = -2
+)
+
+func at(path string) place { return place{path: path, index: notAnElement} }
 
 func (p place) String() string {
-	if p.index < 0 {
+	switch p.index {
+	case notAnElement:
 		return p.path
+	case ofAMember:
+		return memberPath(p.path, p.key)
+	default:
+		return elementPath(p.path, p.index)
 	}
-	return elementPath(p.path, p.index)
 }
 
 // text reads a string.
@@ -253,7 +263,7 @@ func (d *decoder) list(path string, most int, element func(at place) error) erro
 	for i := 0; d.json.PeekKind() != ']'; i++ {
 		var err error
 		if i <= most {
-			err = element(place{path, i})
+			err = element(place{path: path, index: i})
 		} else {
 			err = d.json.SkipValue()
 		}
@@ -269,6 +279,9 @@ func (d *decoder) texts(to *[]string, path string) error {
 	return d.list(path, MaxUsers, func(at place) error {
 		var text string
 		err := d.text(&text, at)
+		if *to == nil {
+			*to = make([]string, 0, 4)
+		}
 		*to = append(*to, text)
 		return err
 	})
@@ -359,7 +372,7 @@ func (d *decoder) labels(draft *Draft, path string) error {
 			return err
 		}
 		key, value := token.String(), ""
-		if err := d.text(&value, at(memberPath(path, key))); err != nil {
+		if err := d.text(&value, place{path: path, index: ofAMember, key: key}); err != nil {
 			return err
 		}
 		if len(draft.Labels) <= MaxLabels { // one more than is allowed, so that the rules see that there are too many
@@ -370,11 +383,7 @@ func (d *decoder) labels(draft *Draft, path string) error {
 	return err
 }
 
-func (d *decoder) options(draft *Draft, path string) error {
-	raw, err := d.json.ReadValue()
-	if err != nil {
-		return err
-	}
-	draft.Options = CompactOptions(raw, &d.violations)
-	return nil
+func (d *decoder) options(draft *Draft, _ string) (err error) {
+	draft.Options, err = compactOptions(&d.json, "", d.source.Len()+64, &d.violations)
+	return err
 }

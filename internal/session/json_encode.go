@@ -1,7 +1,6 @@
 package session
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 
@@ -97,8 +96,13 @@ func appendStrings(b []byte, list []string) []byte {
 
 // appendLabels appends the labels in the order of their keys, so that equal Specs have equal documents.
 func appendLabels(b []byte, labels map[string]string) []byte {
+	keys := make([]string, 0, 8) // on the stack, as a rule
+	for key := range labels {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
 	b = append(b, '{')
-	for i, key := range slices.Sorted(maps.Keys(labels)) {
+	for i, key := range keys {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -112,6 +116,21 @@ func appendLabels(b []byte, labels map[string]string) []byte {
 // appendString appends a JSON string. What comes in is valid UTF-8: the decoders see to it; what is not would become
 // the replacement character.
 func appendString(b []byte, text string) []byte {
-	b, _ = jsontext.AppendQuote(b, text)
-	return b
+	if !isPlain(text) {
+		b, _ = jsontext.AppendQuote(b, text)
+		return b
+	}
+	b = append(b, '"')
+	b = append(b, text...)
+	return append(b, '"')
+}
+
+// isPlain tells whether the text stands in JSON as it is; most does, and then the search is all that it costs.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -16,80 +17,90 @@ import (
 const maxSafeInteger = 1<<53 - 1
 
 // CompactOptions is the canonical form of the JSON of options: compact, in the order in which it came, with strings
-// escaped no more than they must be and numbers as IEEE doubles in their shortest form. The raw JSON is valid, without
-// duplicate names.
+// escaped no more than they must be and numbers as IEEE doubles in their shortest form.
 //
-// Violations: not an object; more than MaxOptionsBytes of compact JSON; deeper than MaxOptionsDepth; an integer beyond
-// 2^53-1 either way, or a number beyond the doubles; NUL in a name or a string. Each names its path.
+// Violations: not an object, or not valid JSON; more than MaxOptionsBytes of compact JSON; deeper than MaxOptionsDepth;
+// an integer beyond 2^53-1 either way, or a number beyond the doubles; NUL in a name or a string. Each names its path.
 func CompactOptions(raw []byte, v *fault.Violations) []byte {
-	if len(raw) == 0 || raw[0] != '{' {
-		report(v, "options", "must be an object")
-		return nil
+	json := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	compact, err := compactOptions(json, "options", len(raw), v)
+	if err == nil {
+		if _, err = json.ReadToken(); err == io.EOF {
+			return compact
+		}
 	}
-	c := compactor{violations: v, root: "options"}
-	c.json.Reset(bytes.NewBuffer(raw))
-	out := c.value(make([]byte, 0, len(raw)), 0)
-	if len(out) > MaxOptionsBytes {
+	report(v, "options", "must be one valid JSON object")
+	return nil
+}
+
+// compactOptions reads options from a decoder. What the decoder's own place in the document adds to root is the path
+// of what is wrong. It returns nil if something is, and an error for malformed JSON alone.
+func compactOptions(json *jsontext.Decoder, root string, size int, v *fault.Violations) ([]byte, error) {
+	if json.PeekKind() != '{' {
+		report(v, "options", "must be an object")
+		return nil, json.SkipValue()
+	}
+	before := len(*v)
+	c := compactor{json: json, violations: v, root: root}
+	compact, err := c.value(make([]byte, 0, min(size, MaxOptionsBytes)), 0)
+	if len(compact) > MaxOptionsBytes {
 		report(v, "options", "must be at most %d bytes of compact JSON", MaxOptionsBytes)
 	}
-	if c.failed {
-		return nil
+	if err != nil || len(*v) > before {
+		return nil, err
 	}
-	return out
+	return compact, nil
 }
 
 // compactor rewrites one value.
 type compactor struct {
-	json       jsontext.Decoder
+	json       *jsontext.Decoder
 	violations *fault.Violations
 	root       string
-	failed     bool
 }
 
-func (c *compactor) value(b []byte, depth int) []byte {
+func (c *compactor) value(b []byte, depth int) ([]byte, error) {
+	if kind := c.json.PeekKind(); depth == MaxOptionsDepth && (kind == '{' || kind == '[') {
+		c.fail("must be at most %d levels deep", MaxOptionsDepth)
+		return b, c.json.SkipValue()
+	}
 	token, err := c.json.ReadToken()
 	if err != nil {
-		c.fail("must be valid JSON")
-		return b
+		return b, err
 	}
 	switch token.Kind() {
 	case '"':
-		return c.text(b, token.String())
+		return c.text(b, token.String()), nil
 	case '0':
-		return c.number(b, token.String())
+		return c.number(b, token.String()), nil
 	case '{':
 		return c.nested(b, depth+1, '{', '}')
 	case '[':
 		return c.nested(b, depth+1, '[', ']')
 	default:
-		return append(b, token.String()...) // null, true, false
+		return append(b, token.String()...), nil // null, true, false
 	}
 }
 
 // nested rewrites the rest of an object or an array.
-func (c *compactor) nested(b []byte, depth int, open, end jsontext.Kind) []byte {
-	if depth > MaxOptionsDepth {
-		c.fail("must be at most %d levels deep", MaxOptionsDepth)
-		c.failed = true
-		return b
-	}
+func (c *compactor) nested(b []byte, depth int, open, end jsontext.Kind) (_ []byte, err error) {
 	b = append(b, byte(open))
-	for first := true; c.json.PeekKind() != end && !c.failed; first = false {
+	for first := true; c.json.PeekKind() != end; first = false {
 		if !first {
 			b = append(b, ',')
 		}
 		if open == '{' {
-			b = append(c.value(b, depth), ':')
+			if b, err = c.value(b, depth); err != nil {
+				return b, err
+			}
+			b = append(b, ':')
 		}
-		b = c.value(b, depth)
+		if b, err = c.value(b, depth); err != nil {
+			return b, err
+		}
 	}
-	if c.failed {
-		return b
-	}
-	if _, err := c.json.ReadToken(); err != nil {
-		c.fail("must be valid JSON")
-	}
-	return append(b, byte(end))
+	_, err = c.json.ReadToken()
+	return append(b, byte(end)), err
 }
 
 func (c *compactor) text(b []byte, text string) []byte {
@@ -100,6 +111,9 @@ func (c *compactor) text(b []byte, text string) []byte {
 }
 
 func (c *compactor) number(b []byte, text string) []byte {
+	if len(text) < len("1000000000000000") && isDigits(text, len(text)) && (text[0] != '0' || len(text) == 1) {
+		return append(b, text...) // small and whole: already as short as it gets
+	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsInf(f, 0) {
 		c.fail("must be a number that an IEEE double holds")
@@ -118,10 +132,8 @@ func (c *compactor) number(b []byte, text string) []byte {
 
 // fail reports what is wrong at the value that was read last.
 func (c *compactor) fail(rule string, args ...any) {
-	report(c.violations, c.root+pathOf(c.json.StackPointer()), rule, args...)
-	if len(*c.violations) >= maxViolations || rule == "must be valid JSON" {
-		c.failed = true
-	}
+	path := c.root + pathOf(c.json.StackPointer())
+	report(c.violations, strings.TrimPrefix(path, "."), rule, args...)
 }
 
 // pathOf turns a JSON pointer (RFC 6901) into the end of a path as violations have it: ".theme.accents[2]".

@@ -61,7 +61,7 @@ func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (R
 	}
 
 	creation := creation{service: s, caller: caller, draft: draft, id: id, settings: settings, random: rand.Uint64()}
-	creation.document = draft.AppendJSON(nil)
+	creation.document = draft.AppendJSON(make([]byte, 0, len(draft.Options)+writeOverhead))
 	creation.principals = draft.Principals()
 	write := Write{ID: id, Size: len(creation.document) + writeOverhead, Decide: creation.decide}
 	if r.RequestID != "" {

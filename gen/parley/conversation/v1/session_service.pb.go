@@ -149,7 +149,9 @@ func (x *GetSessionRequest) GetName() string {
 type ListSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many sessions to return at most. 0 means 50; more than 1000 means 1000;
-	// negative is an error. May change from page to page.
+	// negative is an error. May change from page to page. A page may have fewer, even
+	// none, and still be followed by another: one call looks at a bounded number of
+	// sessions.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The nextPageToken of the page before; empty for the first page. Valid only
 	// for the same caller, filter and order.
@@ -162,10 +164,11 @@ type ListSessionsRequest struct {
 	//
 	//	owners:"user-1" AND labels.team = "blue" AND display_name = "Front*"
 	//
-	// What cannot be served well is INVALID_ARGUMENT, and says what can.
+	// At most 4096 bytes. What cannot be served well is INVALID_ARGUMENT, and says
+	// what can.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	// The order: create_time, update_time and display_name, separated by commas,
-	// each followed by ` desc` or not, in snake_case or camelCase. Empty means
+	// The order: `create_time`, `update_time` or `display_name`, in snake_case or
+	// camelCase, and ` desc` for the other way round. Empty means
 	// `create_time desc`.
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -435,7 +438,7 @@ type JoinSessionRequest struct {
 	// The user who joins; empty means the caller. Only services and administrators
 	// may name another. 1 to 128 bytes, no control characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The session's secretKey, from those who need it.
+	// The session's secretKey, from those whom nothing else lets in. Up to 256 bytes.
 	SecretKey string `protobuf:"bytes,3,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
 	// The channels to join: positive numbers without duplicates, up to 64. None
 	// means the session's defaultChannels.
@@ -529,8 +532,8 @@ type JoinSessionResponse struct {
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// The membership.
 	Member *Member `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
-	// The cursor of the join's own event; for a user who was a member already, that
-	// of the latest event. A stream from here misses nothing that came after.
+	// The cursor of the join's own event; for a repeated join, that of the latest
+	// event. A stream from here misses nothing that came after.
 	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -850,11 +853,10 @@ type ListMessagesRequest struct {
 	// The nextPageToken of the page before; empty for the first page. Valid only
 	// for the same caller, session, filter and order.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which messages to return, after AIP-160. What cannot be served well is
-	// INVALID_ARGUMENT, and says what can.
+	// Which messages to return, after AIP-160, over channel, sender and create_time,
+	// as in ListSessions. At most 4096 bytes.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// The order of the messages. What cannot be served well is INVALID_ARGUMENT, and
-	// says what can. Empty means `create_time desc`.
+	// The order: `sequence`, which empty means too, or `sequence desc`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1037,11 +1039,10 @@ type ListMembersRequest struct {
 	// The nextPageToken of the page before; empty for the first page. Valid only
 	// for the same caller, session, filter and order.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which members to return, after AIP-160. What cannot be served well is
-	// INVALID_ARGUMENT, and says what can.
+	// Which members to return, after AIP-160, over role and online, as in
+	// ListSessions. At most 4096 bytes.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// The order of the members. What cannot be served well is INVALID_ARGUMENT, and
-	// says what can.
+	// The order: `join_time`, which empty means too, or `join_time desc`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1172,7 +1173,7 @@ type SessionEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	// The channels whose messages to deliver, positive numbers; none means all.
+	// The channels whose messages to deliver, up to 64 positive numbers; none means all.
 	// Events that are not messages are always delivered. Singular because in HTTP
 	// it is a query parameter that repeats: `?channel=1&channel=4`.
 	Channel []int32 `protobuf:"varint,2,rep,packed,name=channel,proto3" json:"channel,omitempty"`
@@ -1247,7 +1248,10 @@ func (x *SessionEventsRequest) GetTicket() string {
 type CreateTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The session, `sessions/{session}`.
-	Session       string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// Makes repeating the request safe, as in CreateSession; unique to the caller,
+	// this method and the session.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1289,13 +1293,21 @@ func (x *CreateTicketRequest) GetSession() string {
 	return ""
 }
 
-// The answer of CreateTicket.
+func (x *CreateTicketRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// The answer of CreateTicket: a ticket good for one stream, of one session, as
+// one user.
 type CreateTicketResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ticket. Whoever has it reads the session as the caller, so keep it out of
-	// logs.
+	// The ticket, 256 random bits. Whoever has it reads the session as the caller, so
+	// keep it out of logs.
 	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// When the ticket stops working.
+	// Until when it can be used, at most 60 seconds from now.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1358,13 +1370,13 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"r\n" +
 	"\x11GetSessionRequest\x12]\n" +
 	"\x04name\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\x9f\x01\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\xa7\x01\n" +
 	"\x13ListSessionsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\x03\xe0A\x01R\tpageToken\x12\x1b\n" +
-	"\x06filter\x18\x03 \x01(\tB\x03\xe0A\x01R\x06filter\x12\x1e\n" +
+	"page_token\x18\x02 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
 	"\border_by\x18\x04 \x01(\tB\x03\xe0A\x01R\aorderBy\"{\n" +
 	"\x14ListSessionsResponse\x12;\n" +
 	"\bsessions\x18\x01 \x03(\v2\x1f.parley.conversation.v1.SessionR\bsessions\x12&\n" +
@@ -1381,14 +1393,14 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\x12\x17\n" +
 	"\x04etag\x18\x02 \x01(\tB\x03\xe0A\x01R\x04etag\x12B\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"\xaf\x03\n" +
+	"request_id\x18\x03 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"\xba\x03\n" +
 	"\x12JoinSessionRequest\x12c\n" +
 	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
 	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12\x80\x01\n" +
 	"\x04name\x18\x02 \x01(\tBl\xe0A\x01\xbaHf\xba\x01[\n" +
-	"\x1atext.no_control_characters\x12#must not contain control characters\x1a\x18!this.matches(r'\\p{Cc}')\xd8\x01\x01r\x03(\x80\x01R\x04name\x12%\n" +
+	"\x1atext.no_control_characters\x12#must not contain control characters\x1a\x18!this.matches(r'\\p{Cc}')\xd8\x01\x01r\x03(\x80\x01R\x04name\x120\n" +
 	"\n" +
-	"secret_key\x18\x03 \x01(\tB\x06\xe0A\x01\x80\x01\x01R\tsecretKey\x12/\n" +
+	"secret_key\x18\x03 \x01(\tB\x11\xe0A\x01\xe0A\x04\xbaH\x05r\x03(\x80\x02\x80\x01\x01R\tsecretKey\x12/\n" +
 	"\bchannels\x18\x04 \x03(\x05B\x13\xe0A\x01\xbaH\r\x92\x01\n" +
 	"\x10@\x18\x01\"\x04\x1a\x02 \x00R\bchannels\x12\x15\n" +
 	"\x03uid\x18\x05 \x01(\tB\x03\xe0A\x01R\x03uid\x12B\n" +
@@ -1418,43 +1430,45 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"request_id\x18\x05 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"{\n" +
 	"\x16PublishMessageResponse\x12&\n" +
 	"\x0eacknowledgment\x18\x01 \x01(\tR\x0eacknowledgment\x129\n" +
-	"\amessage\x18\x02 \x01(\v2\x1f.parley.conversation.v1.MessageR\amessage\"\x84\x02\n" +
+	"\amessage\x18\x02 \x01(\v2\x1f.parley.conversation.v1.MessageR\amessage\"\x8c\x02\n" +
 	"\x13ListMessagesRequest\x12c\n" +
 	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
 	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12\x1b\n" +
-	"\x06filter\x18\x04 \x01(\tB\x03\xe0A\x01R\x06filter\x12\x1e\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
 	"\border_by\x18\x05 \x01(\tB\x03\xe0A\x01R\aorderBy\"{\n" +
 	"\x14ListMessagesResponse\x12;\n" +
 	"\bmessages\x18\x01 \x03(\v2\x1f.parley.conversation.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x01\n" +
 	"\x11GetMessageRequest\x12\x85\x01\n" +
 	"\x04name\x18\x01 \x01(\tBq\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Message\xbaHX\xc8\x01\x01rS2Q^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}/messages/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\x83\x02\n" +
+	"\x0eparley/Message\xbaHX\xc8\x01\x01rS2Q^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}/messages/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\x04name\"\x8b\x02\n" +
 	"\x12ListMembersRequest\x12c\n" +
 	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
 	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12\x1b\n" +
-	"\x06filter\x18\x04 \x01(\tB\x03\xe0A\x01R\x06filter\x12\x1e\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
 	"\border_by\x18\x05 \x01(\tB\x03\xe0A\x01R\aorderBy\"w\n" +
 	"\x13ListMembersResponse\x128\n" +
 	"\amembers\x18\x01 \x03(\v2\x1e.parley.conversation.v1.MemberR\amembers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe3\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe8\x01\n" +
 	"\x14SessionEventsRequest\x12c\n" +
 	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12)\n" +
-	"\achannel\x18\x02 \x03(\x05B\x0f\xe0A\x01\xbaH\t\x92\x01\x06\"\x04\x1a\x02 \x00R\achannel\x12\x1b\n" +
-	"\x06cursor\x18\x03 \x01(\tB\x03\xe0A\x01R\x06cursor\x12\x1e\n" +
-	"\x06ticket\x18\x04 \x01(\tB\x06\xe0A\x01\x80\x01\x01R\x06ticket\"z\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12+\n" +
+	"\achannel\x18\x02 \x03(\x05B\x11\xe0A\x01\xbaH\v\x92\x01\b\x10@\"\x04\x1a\x02 \x00R\achannel\x12\x1b\n" +
+	"\x06cursor\x18\x03 \x01(\tB\x03\xe0A\x01R\x06cursor\x12!\n" +
+	"\x06ticket\x18\x04 \x01(\tB\t\xe0A\x01\xe0A\x04\x80\x01\x01R\x06ticket\"\xbe\x01\n" +
 	"\x13CreateTicketRequest\x12c\n" +
 	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
-	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\"p\n" +
+	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12B\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"p\n" +
 	"\x14CreateTicketResponse\x12\x1b\n" +
 	"\x06ticket\x18\x01 \x01(\tB\x03\x80\x01\x01R\x06ticket\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +

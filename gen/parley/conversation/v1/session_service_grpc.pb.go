@@ -82,6 +82,7 @@ type SessionServiceClient interface {
 	// name, the NATS subject of the request; else a UUIDv7. When this answers, the
 	// session is on disk.
 	//
+	// PERMISSION_DENIED (403) with reason NOT_AN_OWNER if the caller is no owner.
 	// ALREADY_EXISTS (409) if the id is taken, even by a session that is hidden
 	// from the caller: use ids made by the server for private sessions.
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*Session, error)
@@ -89,25 +90,27 @@ type SessionServiceClient interface {
 	// allowedUsers, labels and options; owners, members and allowed users see the
 	// others.
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*Session, error)
-	// Lists the sessions that the caller may see, in pages. A late page costs what
-	// the first one costs, and sessions made meanwhile neither repeat nor hide an
-	// older one. There is no total.
+	// Lists the sessions that the caller may see, in pages: PUBLIC ones, and those
+	// that the caller owns, is allowed to join, or is a member of. A late page costs
+	// what the first one costs, and sessions made meanwhile neither repeat nor hide
+	// an older one. There is no total.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	// Changes a session and returns it, with the secretKey if this set one. For
 	// owners. What results must keep every rule of Session: clearing a required
 	// field is INVALID_ARGUMENT.
 	//
-	// ABORTED (409) if the session's etag was given and is stale.
+	// ABORTED (409) with reason ETAG_MISMATCH if the session's etag was given and is
+	// stale.
 	UpdateSession(ctx context.Context, in *UpdateSessionRequest, opts ...grpc.CallOption) (*Session, error)
 	// Deletes a session, its log and its memberships, and ends its streams. For
 	// owners. The id is free at once; the uid never repeats.
 	//
-	// ABORTED (409) if etag was given and is stale.
+	// ABORTED (409) with reason ETAG_MISMATCH if etag was given and is stale.
 	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Makes a user a member of a session. Open to its owners, its allowed users,
 	// holders of its secretKey and, if it is PUBLIC and has no secretKey, to
-	// everyone; never to its blocked users. A user who is a member already stays
-	// one, and no second event is written.
+	// everyone; never to its blocked users. Joining again is the same as joining
+	// once, except that the channels are updated.
 	//
 	// A wrong secretKey answers as none would: NOT_FOUND if the session is hidden
 	// from the caller, PERMISSION_DENIED if it is not. After 5 wrong ones for an id
@@ -125,13 +128,13 @@ type SessionServiceClient interface {
 	// whoever they are. ALREADY_EXISTS (409) if the messageId is taken. ABORTED
 	// (409) if uid is not this session's.
 	PublishMessage(ctx context.Context, in *PublishMessageRequest, opts ...grpc.CallOption) (*PublishMessageResponse, error)
-	// Lists the stored messages of a session, in pages. For those who may read its
-	// log: owners, members, and, if the session is PUBLIC without a secretKey,
-	// everyone; never its blocked users.
+	// Lists the stored messages of a session in pages, by default the oldest first.
+	// For those who may read its log: owners, members, and, if the session is PUBLIC
+	// without a secretKey, everyone; never its blocked users.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 	// Returns a stored message. For those who may read the session's log.
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*Message, error)
-	// Lists the members of a session, in pages.
+	// Lists the members of a session in pages, and who of them is online.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
 	// Streams the events of a session, from a cursor on and then as they happen.
 	// For those who may read its log. A stream from a cursor delivers every later
@@ -143,10 +146,9 @@ type SessionServiceClient interface {
 	// `data:` the envelope; `Last-Event-ID` beats cursor), `application/x-ndjson`
 	// an envelope a line, and a WebSocket upgrade an envelope a text frame.
 	SessionEvents(ctx context.Context, in *SessionEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// Returns a short-lived ticket that opens the session's event stream as the
+	// Returns a short-lived ticket that opens one stream of one session as the
 	// caller, for clients that can send no headers, such as EventSource and
-	// WebSocket in a browser. Stores nothing. For those who may read the session's
-	// log.
+	// WebSocket in a browser. For those who may read the session's log.
 	CreateTicket(ctx context.Context, in *CreateTicketRequest, opts ...grpc.CallOption) (*CreateTicketResponse, error)
 }
 
@@ -341,6 +343,7 @@ type SessionServiceServer interface {
 	// name, the NATS subject of the request; else a UUIDv7. When this answers, the
 	// session is on disk.
 	//
+	// PERMISSION_DENIED (403) with reason NOT_AN_OWNER if the caller is no owner.
 	// ALREADY_EXISTS (409) if the id is taken, even by a session that is hidden
 	// from the caller: use ids made by the server for private sessions.
 	CreateSession(context.Context, *CreateSessionRequest) (*Session, error)
@@ -348,25 +351,27 @@ type SessionServiceServer interface {
 	// allowedUsers, labels and options; owners, members and allowed users see the
 	// others.
 	GetSession(context.Context, *GetSessionRequest) (*Session, error)
-	// Lists the sessions that the caller may see, in pages. A late page costs what
-	// the first one costs, and sessions made meanwhile neither repeat nor hide an
-	// older one. There is no total.
+	// Lists the sessions that the caller may see, in pages: PUBLIC ones, and those
+	// that the caller owns, is allowed to join, or is a member of. A late page costs
+	// what the first one costs, and sessions made meanwhile neither repeat nor hide
+	// an older one. There is no total.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	// Changes a session and returns it, with the secretKey if this set one. For
 	// owners. What results must keep every rule of Session: clearing a required
 	// field is INVALID_ARGUMENT.
 	//
-	// ABORTED (409) if the session's etag was given and is stale.
+	// ABORTED (409) with reason ETAG_MISMATCH if the session's etag was given and is
+	// stale.
 	UpdateSession(context.Context, *UpdateSessionRequest) (*Session, error)
 	// Deletes a session, its log and its memberships, and ends its streams. For
 	// owners. The id is free at once; the uid never repeats.
 	//
-	// ABORTED (409) if etag was given and is stale.
+	// ABORTED (409) with reason ETAG_MISMATCH if etag was given and is stale.
 	DeleteSession(context.Context, *DeleteSessionRequest) (*emptypb.Empty, error)
 	// Makes a user a member of a session. Open to its owners, its allowed users,
 	// holders of its secretKey and, if it is PUBLIC and has no secretKey, to
-	// everyone; never to its blocked users. A user who is a member already stays
-	// one, and no second event is written.
+	// everyone; never to its blocked users. Joining again is the same as joining
+	// once, except that the channels are updated.
 	//
 	// A wrong secretKey answers as none would: NOT_FOUND if the session is hidden
 	// from the caller, PERMISSION_DENIED if it is not. After 5 wrong ones for an id
@@ -384,13 +389,13 @@ type SessionServiceServer interface {
 	// whoever they are. ALREADY_EXISTS (409) if the messageId is taken. ABORTED
 	// (409) if uid is not this session's.
 	PublishMessage(context.Context, *PublishMessageRequest) (*PublishMessageResponse, error)
-	// Lists the stored messages of a session, in pages. For those who may read its
-	// log: owners, members, and, if the session is PUBLIC without a secretKey,
-	// everyone; never its blocked users.
+	// Lists the stored messages of a session in pages, by default the oldest first.
+	// For those who may read its log: owners, members, and, if the session is PUBLIC
+	// without a secretKey, everyone; never its blocked users.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	// Returns a stored message. For those who may read the session's log.
 	GetMessage(context.Context, *GetMessageRequest) (*Message, error)
-	// Lists the members of a session, in pages.
+	// Lists the members of a session in pages, and who of them is online.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	// Streams the events of a session, from a cursor on and then as they happen.
 	// For those who may read its log. A stream from a cursor delivers every later
@@ -402,10 +407,9 @@ type SessionServiceServer interface {
 	// `data:` the envelope; `Last-Event-ID` beats cursor), `application/x-ndjson`
 	// an envelope a line, and a WebSocket upgrade an envelope a text frame.
 	SessionEvents(*SessionEventsRequest, grpc.ServerStreamingServer[Event]) error
-	// Returns a short-lived ticket that opens the session's event stream as the
+	// Returns a short-lived ticket that opens one stream of one session as the
 	// caller, for clients that can send no headers, such as EventSource and
-	// WebSocket in a browser. Stores nothing. For those who may read the session's
-	// log.
+	// WebSocket in a browser. For those who may read the session's log.
 	CreateTicket(context.Context, *CreateTicketRequest) (*CreateTicketResponse, error)
 	mustEmbedUnimplementedSessionServiceServer()
 }
