@@ -10,11 +10,13 @@ import (
 	"runtime/debug"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 
 	conversationv1 "github.com/parleyhq/parley/gen/parley/conversation/v1"
 	"github.com/parleyhq/parley/internal/auth"
@@ -111,8 +113,8 @@ func (e *edge) settle(ctx context.Context, method string, panicked any, err erro
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(interface{ GRPCStatus() any }); ok {
-		return err
+	if status.Code(err) == codes.Unimplemented { // from the generated code, which knows no details
+		err = fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
 	}
 	f := fault.From(err)
 	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {

@@ -36,6 +36,7 @@ type Config struct {
 // Store implements session.Store.
 type Store struct {
 	log       *slog.Logger
+	path      string // of the database
 	now       session.Clock
 	lock      *os.File
 	committer *commit.Committer[*job]
@@ -71,12 +72,12 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
-	path := filepath.Join(config.Dir, FileName)
-	if err := migrate(ctx, path); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	s.path = filepath.Join(config.Dir, FileName)
+	if err := migrate(ctx, s.path); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
-	if err := s.openConns(path, config); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := s.openConns(config); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
 	s.committer = commit.New(s.engine, commit.Options[*job]{
 		Size: func(j *job) int {
@@ -98,8 +99,8 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	return s, nil
 }
 
-func (s *Store) openConns(path string, config Config) error {
-	writer, err := open(path, writerPragmas...)
+func (s *Store) openConns(config Config) error {
+	writer, err := open(s.path, writerPragmas...)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (s *Store) openConns(path string, config Config) error {
 		return err
 	}
 	for range readerCount {
-		reader, err := open(path, readerPragmas...)
+		reader, err := open(s.path, readerPragmas...)
 		if err != nil {
 			return err
 		}

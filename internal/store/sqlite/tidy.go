@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -77,10 +79,38 @@ func (s *Store) tidyLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := s.tidy(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.tidy(ctx), s.shrinkLog(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Warn("tidying the store failed, and will be tried again", "error", err)
 		}
 	}
+}
+
+// maxLogBytes is how large the write-ahead log may grow before readers are held back.
+const maxLogBytes = 64 << 20
+
+// shrinkLog empties the write-ahead log if it has grown too large. It begins anew by itself whenever a checkpoint finds
+// no reader in it, which under a constant load of reads may never happen: then new readers are held until it is done.
+func (s *Store) shrinkLog(ctx context.Context) error {
+	info, err := os.Stat(s.path + "-wal")
+	if err != nil || info.Size() <= maxLogBytes {
+		return err
+	}
+	held := make([]*conn, 0, readerCount)
+	defer func() {
+		for _, c := range held {
+			s.readers <- c
+		}
+	}()
+	for len(held) < readerCount {
+		select {
+		case c := <-s.readers:
+			held = append(held, c)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	_, err = held[0].integer("PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
 }
 
 // tidy works until nothing is left to do. Requests get their turns in between.
