@@ -61,9 +61,9 @@ fuzz: ## Run each fuzz target for a minute (FUZZ_TIME)
 check-code: .bin/golangci-lint
 	go mod tidy -diff
 	go vet ./...
-	cd tools/protoc && go vet ./...
 	.bin/golangci-lint fmt --diff
 	.bin/golangci-lint run
+	cd tools/protoc && ../../.bin/golangci-lint run --config ../../.golangci.yml
 
 .PHONY: check-contract
 check-contract: .bin/buf $(generators)
@@ -72,7 +72,7 @@ check-contract: .bin/buf $(generators)
 	scripts/breaking
 	rm -rf .bin/generated
 	.bin/buf generate --output .bin/generated
-	git diff --no-index --exit-code gen .bin/generated/gen || \
+	@git diff --no-index --exit-code gen .bin/generated/gen || \
 		{ echo 'gen/ is not what proto/ generates: run make generate'; exit 1; }
 
 .PHONY: check-vulnerabilities

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -117,12 +118,12 @@ func load(ctx context.Context, c loadConfig, stderr io.Writer) (loadResult, erro
 	cmd := command(ctx, self, "load",
 		"-addr", c.Addr,
 		"-action", string(c.Action),
-		"-conns", fmt.Sprint(c.Conns),
-		"-loops", fmt.Sprint(min(c.Loops, c.Conns)),
-		"-ids", fmt.Sprint(c.IDs),
-		"-seed", fmt.Sprint(c.Seed),
+		"-conns", strconv.Itoa(c.Conns),
+		"-loops", strconv.Itoa(min(c.Loops, c.Conns)),
+		"-ids", strconv.Itoa(c.IDs),
+		"-seed", strconv.FormatUint(c.Seed, 10),
 		"-pid", fmt.Sprint(c.PID),
-		"-requests", fmt.Sprint(c.Requests),
+		"-requests", strconv.FormatInt(c.Requests, 10),
 		"-warmup", c.Warmup.String(),
 		"-duration", c.Duration.String(),
 	)

@@ -32,7 +32,7 @@ func (h *histogram) record(d time.Duration) {
 }
 
 func (h *histogram) merge(other *histogram) {
-	for i, n := range other.counts {
+	for i, n := range &other.counts {
 		h.counts[i] += n
 	}
 	h.total += other.total
@@ -44,7 +44,7 @@ func (h *histogram) merge(other *histogram) {
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := max(1, int64(q*float64(h.total)+0.5))
 	var seen int64
-	for i, n := range h.counts {
+	for i, n := range &h.counts {
 		seen += n
 		if seen >= rank {
 			return min(h.max, upperEdge(i))

@@ -164,7 +164,7 @@ func TestRequestsAreWhatTheAPITakes(t *testing.T) {
 		body        map[string]any
 	}
 	calls := make(chan call, 1000)
-	addr, _ := startCounting(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	addr, _ := startCounting(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		c := call{method: r.Method, uri: r.RequestURI}
 		if r.ContentLength > 0 {
 			if err := json.NewDecoder(r.Body).Decode(&c.body); err != nil {

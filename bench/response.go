@@ -91,12 +91,11 @@ func (r *response) skipBody(p []byte) (rest []byte, done bool) {
 // cutLine returns the next whole line without its end. An unfinished one is
 // kept until the rest of it arrives.
 func (r *response) cutLine(p []byte) (line, rest []byte, ok bool) {
-	end := bytes.IndexByte(p, '\n')
-	if end < 0 {
+	line, rest, ok = bytes.Cut(p, []byte{'\n'})
+	if !ok {
 		r.line = append(r.line, p...)
 		return nil, nil, false
 	}
-	line = p[:end]
 	if len(r.line) > 0 {
 		r.line = append(r.line, line...)
 		line = r.line
@@ -104,7 +103,7 @@ func (r *response) cutLine(p []byte) (line, rest []byte, ok bool) {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
-	return line, p[end+1:], true
+	return line, rest, true
 }
 
 func (r *response) checkLine() error {

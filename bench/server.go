@@ -122,7 +122,7 @@ func (s *server) awaitReady(ctx context.Context) error {
 }
 
 func isReady(ctx context.Context, addr string) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", http.NoBody)
 	if err != nil {
 		return false
 	}

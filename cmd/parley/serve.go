@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -51,6 +52,6 @@ func newLog(to io.Writer, settings config.Config) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(to, options)), nil
 	default:
-		return nil, fmt.Errorf("--log-format must be text or json")
+		return nil, errors.New("--log-format must be text or json")
 	}
 }

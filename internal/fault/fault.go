@@ -119,15 +119,15 @@ func Is(err error, kind Kind) bool { return err != nil && From(err).Kind == kind
 // Violations collects what is wrong with a request, so that its sender learns of everything at once.
 type Violations []Violation
 
-// Add notes that the rule, made as by fmt.Sprintf, does not hold at the place.
-func (v *Violations) Add(field, format string, args ...any) {
+// Addf notes that the rule, made as by fmt.Sprintf, does not hold at the place.
+func (v *Violations) Addf(field, format string, args ...any) {
 	*v = append(*v, Violation{Field: field, Description: fmt.Sprintf(format, args...)})
 }
 
 // Err is the InvalidArgument fault of all that was collected; nil if nothing was.
-func (v Violations) Err() error {
-	if len(v) == 0 {
+func (v *Violations) Err() error {
+	if len(*v) == 0 {
 		return nil
 	}
-	return InvalidAll(v)
+	return InvalidAll(*v)
 }

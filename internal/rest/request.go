@@ -95,9 +95,9 @@ func parseQuery(r *http.Request, known ...string) (query, error) {
 		camel := camelCase(name)
 		switch {
 		case !slices.Contains(known, camel):
-			q.violations.Add(shownName(name), "unknown query parameter; known are: %s", strings.Join(known, ", "))
+			q.violations.Addf(shownName(name), "unknown query parameter; known are: %s", strings.Join(known, ", "))
 		case len(values) > 1 || q.values.Has(camel):
-			q.violations.Add(camel, "must be given once")
+			q.violations.Addf(camel, "must be given once")
 		default:
 			q.values[camel] = values
 		}
@@ -121,15 +121,13 @@ func (q query) int32(name string) (int32, error) {
 }
 
 func camelCase(name string) string {
-	first, rest, found := strings.Cut(name, "_")
-	for found {
-		var word string
-		word, rest, found = strings.Cut(rest, "_")
+	words := strings.Split(name, "_")
+	for i, word := range words[1:] {
 		if word != "" {
-			first += strings.ToUpper(word[:1]) + word[1:]
+			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
 		}
 	}
-	return first
+	return strings.Join(words, "")
 }
 
 // shownName is a parameter's name made fit for a message.

@@ -98,5 +98,5 @@ func CheckUser(field, user string) error {
 		return nil
 	}
 	v[0].Field = field
-	return v[:1].Err()
+	return fault.InvalidAll(v[:1])
 }

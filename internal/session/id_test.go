@@ -34,8 +34,10 @@ func TestParseName(t *testing.T) {
 			t.Errorf("ParseName(%q) = %q, %v", name, got, err)
 		}
 	}
-	for _, name := range []string{"", "sessions", "sessions/", "rooms/a", "Sessions/a", "sessions/a/b", "sessions/-",
-		"/sessions/a", "sessions//a", "a", "sessions/" + longest + "x"} {
+	for _, name := range []string{
+		"", "sessions", "sessions/", "rooms/a", "Sessions/a", "sessions/a/b", "sessions/-",
+		"/sessions/a", "sessions//a", "a", "sessions/" + longest + "x",
+	} {
 		_, err := ParseName(name)
 		want := []fault.Violation{{Field: "name", Description: nameRule}}
 		if diff := cmp.Diff(want, fault.From(err).Violations); diff != "" {

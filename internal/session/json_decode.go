@@ -117,7 +117,7 @@ func (d *decoder) draft(draft *Draft) error {
 // end makes sure that nothing follows.
 func (d *decoder) end() error {
 	_, err := d.json.ReadToken()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err == nil {
@@ -178,8 +178,16 @@ var fields = [...]field{
 	{"secretKey", FieldSecretKey, func(d *decoder, s *Draft, path string) error { return d.text(&s.SecretKey, at(path)) }},
 	{"name", 0, func(d *decoder, s *Draft, path string) error { return d.text(&s.Name, at(path)) }},
 	{"etag", 0, func(d *decoder, s *Draft, path string) error { return d.text(&s.ETag, at(path)) }},
-	{name: "sessionId"}, {name: "uid"}, {name: "creator"}, {name: "hasSecretKey"}, {name: "headSequence"},
-	{name: "memberCount"}, {name: "lastMessageTime"}, {name: "expireTime"}, {name: "createTime"}, {name: "updateTime"},
+	{name: "sessionId"},
+	{name: "uid"},
+	{name: "creator"},
+	{name: "hasSecretKey"},
+	{name: "headSequence"},
+	{name: "memberCount"},
+	{name: "lastMessageTime"},
+	{name: "expireTime"},
+	{name: "createTime"},
+	{name: "updateTime"},
 }
 
 // fieldPlaces finds a field by either spelling of its name.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 	"strconv"
@@ -25,7 +26,7 @@ func CompactOptions(raw []byte, v *fault.Violations) []byte {
 	json := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	compact, err := compactOptions(json, "options", len(raw), v)
 	if err == nil {
-		if _, err = json.ReadToken(); err == io.EOF {
+		if _, err = json.ReadToken(); errors.Is(err, io.EOF) {
 			return compact
 		}
 	}

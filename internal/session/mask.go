@@ -39,13 +39,17 @@ type maskPath struct {
 }
 
 // mutableFields has the names of the fields in the order of their bits in Fields.
-var mutableFields = []string{"profile", "displayName", "sessionType", "owners", "defaultChannels", "description",
-	"allowedUsers", "blockedUsers", "options", "labels", "secretKey"}
+var mutableFields = []string{
+	"profile", "displayName", "sessionType", "owners", "defaultChannels", "description",
+	"allowedUsers", "blockedUsers", "options", "labels", "secretKey",
+}
 
 var immutableFields = []string{"name", "sessionId", "uid"}
 
-var readOnlyFields = []string{"etag", "creator", "hasSecretKey", "headSequence", "memberCount", "lastMessageTime",
-	"expireTime", "createTime", "updateTime"}
+var readOnlyFields = []string{
+	"etag", "creator", "hasSecretKey", "headSequence", "memberCount", "lastMessageTime",
+	"expireTime", "createTime", "updateTime",
+}
 
 // SplitMask divides an update mask in its text form at the commas that are not within backticks. The empty text has no
 // paths. Past the limit of ParseMask the rest is left in one piece.

@@ -156,8 +156,10 @@ func TestParseMaskRefuses(t *testing.T) {
 
 func TestParseMaskReportsEveryPath(t *testing.T) {
 	_, err := ParseMask([]string{"owners", "name", "*", "x"})
-	want := []string{`updateMask: "name" cannot be changed`, `updateMask: "*" must be the only path`,
-		`updateMask: "x" is not a field of a session`}
+	want := []string{
+		`updateMask: "name" cannot be changed`, `updateMask: "*" must be the only path`,
+		`updateMask: "x" is not a field of a session`,
+	}
 	if diff := cmp.Diff(want, lines(fault.From(err).Violations)); diff != "" {
 		t.Error(diff)
 	}
@@ -189,9 +191,11 @@ func mustMask(t *testing.T, text string) *Mask {
 }
 
 func TestApplyFields(t *testing.T) {
-	other := Spec{Profile: "p", DisplayName: "d", Type: Temporary, Owners: []string{"o"}, DefaultChannels: []int32{9},
+	other := Spec{
+		Profile: "p", DisplayName: "d", Type: Temporary, Owners: []string{"o"}, DefaultChannels: []int32{9},
 		Description: "e", AllowedUsers: []string{"a"}, BlockedUsers: []string{"b"}, Options: []byte(`{"x":1}`),
-		Labels: map[string]string{"l": "v"}}
+		Labels: map[string]string{"l": "v"},
+	}
 	cases := []struct {
 		about, mask string
 		draft       Draft
@@ -199,32 +203,48 @@ func TestApplyFields(t *testing.T) {
 		secret      bool
 	}{
 		{about: "no mask, nothing given", draft: Draft{Spec: other, SecretKey: "s"}, change: func(*Spec) {}},
-		{about: "no mask, some given", draft: Draft{Spec: other, Given: FieldProfile | FieldOwners},
-			change: func(s *Spec) { s.Profile, s.Owners = other.Profile, other.Owners }},
-		{about: "no mask, given empty", draft: Draft{Given: FieldDescription | FieldAllowedUsers | FieldOptions | FieldLabels},
-			change: func(s *Spec) { s.Description, s.AllowedUsers, s.Options, s.Labels = "", nil, nil, nil }},
-		{about: "no mask: options and labels are replaced whole", draft: Draft{Spec: other, Given: FieldOptions | FieldLabels},
-			change: func(s *Spec) { s.Options, s.Labels = other.Options, other.Labels }},
+		{
+			about: "no mask, some given", draft: Draft{Spec: other, Given: FieldProfile | FieldOwners},
+			change: func(s *Spec) { s.Profile, s.Owners = other.Profile, other.Owners },
+		},
+		{
+			about: "no mask, given empty", draft: Draft{Given: FieldDescription | FieldAllowedUsers | FieldOptions | FieldLabels},
+			change: func(s *Spec) { s.Description, s.AllowedUsers, s.Options, s.Labels = "", nil, nil, nil },
+		},
+		{
+			about: "no mask: options and labels are replaced whole", draft: Draft{Spec: other, Given: FieldOptions | FieldLabels},
+			change: func(s *Spec) { s.Options, s.Labels = other.Options, other.Labels },
+		},
 		{about: "no mask, secretKey given", draft: Draft{SecretKey: "s", Given: FieldSecretKey}, change: func(*Spec) {}, secret: true},
 		{about: "no mask, secretKey given empty", draft: Draft{Given: FieldSecretKey}, change: func(*Spec) {}, secret: true},
 		{about: "all", mask: "*", draft: Draft{Spec: other}, change: func(s *Spec) { *s = other }},
-		{about: "all, with a secretKey", mask: "*", draft: Draft{Spec: other, SecretKey: "s", Given: FieldSecretKey},
-			change: func(s *Spec) { *s = other }, secret: true},
+		{
+			about: "all, with a secretKey", mask: "*", draft: Draft{Spec: other, SecretKey: "s", Given: FieldSecretKey},
+			change: func(s *Spec) { *s = other }, secret: true,
+		},
 		{about: "all, with nothing", mask: "*", change: func(s *Spec) { *s = Spec{} }},
-		{about: "the mask, not what is given", mask: "profile", draft: Draft{Spec: other, SecretKey: "s", Given: AllFields | FieldSecretKey},
-			change: func(s *Spec) { s.Profile = other.Profile }},
+		{
+			about: "the mask, not what is given", mask: "profile", draft: Draft{Spec: other, SecretKey: "s", Given: AllFields | FieldSecretKey},
+			change: func(s *Spec) { s.Profile = other.Profile },
+		},
 		{about: "a required field is cleared", mask: "owners", change: func(s *Spec) { s.Owners = nil }},
 		{about: "the secretKey", mask: "secretKey", draft: Draft{SecretKey: "s"}, change: func(*Spec) {}, secret: true},
 		{about: "the secretKey is removed", mask: "secret_key", change: func(*Spec) {}, secret: true},
-		{about: "options and labels whole", mask: "options,labels", draft: Draft{Spec: other},
-			change: func(s *Spec) { s.Options, s.Labels = other.Options, other.Labels }},
+		{
+			about: "options and labels whole", mask: "options,labels", draft: Draft{Spec: other},
+			change: func(s *Spec) { s.Options, s.Labels = other.Options, other.Labels },
+		},
 		{about: "every field", mask: "profile,display_name,session_type,owners,default_channels,description,allowed_users," +
 			"blocked_users,options,labels", draft: Draft{Spec: other}, change: func(s *Spec) { *s = other }},
-		{about: "a label is set", mask: "labels.l", draft: Draft{Spec: other},
-			change: func(s *Spec) { s.Labels = map[string]string{"tenant": "acme", "floor": "2", "l": "v"} }},
-		{about: "a label is replaced, another removed, a third never was", mask: "labels.tenant,labels.floor,labels.x",
+		{
+			about: "a label is set", mask: "labels.l", draft: Draft{Spec: other},
+			change: func(s *Spec) { s.Labels = map[string]string{"tenant": "acme", "floor": "2", "l": "v"} },
+		},
+		{
+			about: "a label is replaced, another removed, a third never was", mask: "labels.tenant,labels.floor,labels.x",
 			draft:  Draft{Spec: Spec{Labels: map[string]string{"tenant": "new", "other": "x"}}},
-			change: func(s *Spec) { s.Labels = map[string]string{"tenant": "new"} }},
+			change: func(s *Spec) { s.Labels = map[string]string{"tenant": "new"} },
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.about, func(t *testing.T) {

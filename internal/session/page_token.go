@@ -19,7 +19,7 @@ const (
 func pageSize(asked int32, v *fault.Violations) int {
 	switch {
 	case asked < 0:
-		v.Add("pageSize", "must not be negative")
+		v.Addf("pageSize", "must not be negative")
 		return 1
 	case asked == 0:
 		return defaultPageSize

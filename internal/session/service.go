@@ -2,7 +2,8 @@ package session
 
 import (
 	"context"
-	"math/rand/v2"
+	"crypto/rand"
+	"encoding/binary"
 
 	"github.com/parleyhq/parley/internal/fault"
 )
@@ -60,7 +61,7 @@ func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (R
 		return Result{}, notAnOwner("create a session without being one of its owners")
 	}
 
-	creation := creation{service: s, caller: caller, draft: draft, id: id, settings: settings, random: rand.Uint64()}
+	creation := creation{service: s, caller: caller, draft: draft, id: id, settings: settings, random: randomBits()}
 	creation.document = draft.AppendJSON(make([]byte, 0, len(draft.Options)+writeOverhead))
 	creation.principals = draft.Principals()
 	write := Write{ID: id, Size: len(creation.document) + writeOverhead, Decide: creation.decide}
@@ -72,6 +73,13 @@ func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (R
 		return Result{}, err
 	}
 	return creation.result, nil
+}
+
+// randomBits makes a UID unguessable.
+func randomBits() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: the runtime ends the process instead
+	return binary.NativeEndian.Uint64(b[:])
 }
 
 // writeOverhead is about what a waiting write holds besides its document.

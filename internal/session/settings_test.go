@@ -43,7 +43,8 @@ func TestParseSettings(t *testing.T) {
 		`{"channels":{"4":{"history":null}}}`:                {},
 		`{"channels":{"4":{"x":[1,2],"history":false},"2147483647":{"history":false}}}`: {Ephemeral: []int32{4, 2147483647}},
 		`{"ttl":"60s","x":1,"idleTimeout":"5s","maxMembers":3,"historySize":4}`: {
-			TTL: time.Minute, IdleTimeout: 5 * time.Second, MaxMembers: 3, HistorySize: 4},
+			TTL: time.Minute, IdleTimeout: 5 * time.Second, MaxMembers: 3, HistorySize: 4,
+		},
 	}
 	for options, want := range cases {
 		var violations fault.Violations
@@ -62,14 +63,18 @@ func TestParseSettings(t *testing.T) {
 
 func TestParseSettingsRefuses(t *testing.T) {
 	for _, key := range []string{"ttl", "idleTimeout", "historyTtl"} {
-		for _, value := range []string{`"0s"`, `"-1s"`, `"+1s"`, `"3600"`, `3600`, `""`, `"s"`, `"1.s"`, `".5s"`, `"1h"`, `"1 s"`,
+		for _, value := range []string{
+			`"0s"`, `"-1s"`, `"+1s"`, `"3600"`, `3600`, `""`, `"s"`, `"1.s"`, `".5s"`, `"1h"`, `"1 s"`,
 			`"1e3s"`, `"0.0000009s"`, `"1.1234567890s"`, `"315360000.000000001s"`, `"315360001s"`, `"99999999999999999999s"`,
-			`true`, `{}`, `["1s"]`, `"1s`} {
+			`true`, `{}`, `["1s"]`, `"1s`,
+		} {
 			refuses(t, `{"x":1,"`+key+`":`+value+`}`, "options."+key, durationRule)
 		}
 	}
-	for key, most := range map[string]string{"maxMembers": "9007199254740991", "historySize": "9007199254740991",
-		"maxMessageBytes": "524288"} {
+	for key, most := range map[string]string{
+		"maxMembers": "9007199254740991", "historySize": "9007199254740991",
+		"maxMessageBytes": "524288",
+	} {
 		for _, value := range []string{`0`, `-1`, `1.5`, `"12"`, `true`, `{}`, `[1]`, `1e300`, `1e999`, `9007199254740992`} {
 			refuses(t, `{"`+key+`":`+value+`}`, "options."+key, "must be an integer from 1 to "+most)
 		}
@@ -82,8 +87,10 @@ func TestParseSettingsRefuses(t *testing.T) {
 	for _, value := range []string{`0`, `"false"`, `{}`, `[]`} {
 		refuses(t, `{"channels":{"4":{"history":`+value+`}}}`, "options.channels.4.history", "must be true or false")
 	}
-	for key, shown := range map[string]string{"0": ".0", "-1": ".-1", "04": ".04", "text": ".text", "2147483648": ".2147483648",
-		"": `[""]`, "4.0": `["4.0"]`, "+4": `["+4"]`, "99999999999999999999": ".99999999999999999999"} {
+	for key, shown := range map[string]string{
+		"0": ".0", "-1": ".-1", "04": ".04", "text": ".text", "2147483648": ".2147483648",
+		"": `[""]`, "4.0": `["4.0"]`, "+4": `["+4"]`, "99999999999999999999": ".99999999999999999999",
+	} {
 		refuses(t, `{"channels":{"`+key+`":{}}}`, "options.channels"+shown, "must be named by a channel's number, 1 to 2147483647")
 	}
 }

@@ -22,7 +22,7 @@ func (s *Service) Update(ctx context.Context, caller Caller, r UpdateRequest) (R
 	violations := fault.Violations(nil)
 	checkRequestID(r.RequestID, &violations)
 	if r.Draft.Name != "" && r.Draft.Name != NamePrefix+r.ID {
-		violations.Add("name", "must be the session of the request, or left out")
+		violations.Addf("name", "must be the session of the request, or left out")
 	}
 	if err := violations.Err(); err != nil {
 		return Result{}, err

@@ -184,8 +184,10 @@ func lines(v fault.Violations) []string {
 func TestValidateReportsEverything(t *testing.T) {
 	var got fault.Violations
 	(&Spec{}).validate(&got)
-	want := []string{"profile: is required", "displayName: is required", "sessionType: is required", "owners: is required",
-		"defaultChannels: is required"}
+	want := []string{
+		"profile: is required", "displayName: is required", "sessionType: is required", "owners: is required",
+		"defaultChannels: is required",
+	}
 	if diff := cmp.Diff(want, lines(got)); diff != "" {
 		t.Error(diff)
 	}

@@ -10,7 +10,8 @@ import (
 // Under the race detector a sync.Pool forgets at random.
 func TestSubmitDoesNotAllocate(t *testing.T) {
 	c := New(engineFunc(func(next func() (string, bool), _ func(int, error)) error {
-		for _, ok := next(); ok; _, ok = next() {
+		for ok := true; ok; {
+			_, ok = next()
 		}
 		return nil
 	}), Options[string]{
@@ -18,7 +19,7 @@ func TestSubmitDoesNotAllocate(t *testing.T) {
 		Key:       func(w string) string { return w },
 		Committed: func([]string) {},
 	})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 
 	allocs := testing.AllocsPerRun(2000, func() {

@@ -31,7 +31,11 @@ func TestCancelBeforeTheWriteBegins(t *testing.T) {
 			name: "out of time",
 			ctx: func() (context.Context, func()) {
 				ctx, cancel := context.WithTimeoutCause(context.Background(), time.Second, errLeft)
-				return ctx, func() { time.Sleep(time.Second); synctest.Wait(); cancel() }
+				return ctx, func() {
+					time.Sleep(time.Second) //nolint:forbidigo // in a synctest bubble
+					synctest.Wait()
+					cancel()
+				}
 			},
 			kind: fault.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
 		},

@@ -8,6 +8,7 @@ package commit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -124,7 +125,7 @@ func (c *Committer[W]) Submit(ctx context.Context, write W) error {
 		}
 		<-w.done
 	}
-	if w.err == errWithdrawn {
+	if errors.Is(w.err, errWithdrawn) {
 		return canceled(ctx)
 	}
 	return w.err

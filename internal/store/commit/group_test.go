@@ -2,6 +2,7 @@ package commit
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -65,12 +66,12 @@ func TestGroupEnds(t *testing.T) {
 				r := newRig(t, Options[*write]{})
 				release := r.hold()
 				for i, size := range test.sizes {
-					run := func() { time.Sleep(test.take) }
-					r.submit(&write{name: fmt.Sprint(i), size: size, run: run})
+					run := func() { time.Sleep(test.take) } //nolint:forbidigo // in a synctest bubble
+					r.submit(&write{name: strconv.Itoa(i), size: size, run: run})
 				}
 
 				release()
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) //nolint:forbidigo // in a synctest bubble
 				synctest.Wait()
 
 				var lengths []int

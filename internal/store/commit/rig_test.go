@@ -68,6 +68,7 @@ func (e *fakeEngine) Try(next func() (*write, bool), refuse func(int, error)) er
 // rig is a Committer in a synctest bubble, whose writers run until they wait for one another.
 type rig struct {
 	*Committer[*write]
+
 	t      *testing.T
 	engine *fakeEngine
 

@@ -119,13 +119,11 @@ func submitAtRandom(c *Committer[string], name string) error {
 // checkAnswer compares the answer with how often the write was committed, and returns a name for it.
 func checkAnswer(t *testing.T, name string, err error, commits int) string {
 	t.Helper()
-	want, kind := 0, ""
-	switch err {
-	case nil:
+	want, kind := 0, "refused"
+	switch {
+	case err == nil:
 		want, kind = 1, "done"
-	case errForbidden:
-		kind = "refused"
-	default:
+	case !errors.Is(err, errForbidden):
 		kind = fault.From(err).Reason
 	}
 	if kind == "OUTCOME_UNKNOWN" {

@@ -64,17 +64,14 @@ func (c *conn) prepare(text string) (*statement, error) {
 	return &statement{StmtExecContext: exec, StmtQueryContext: query, close: raw.Close}, nil
 }
 
-// exec runs a statement, and returns how many rows it changed.
-func (c *conn) exec(text string, args ...driver.Value) (int64, error) {
+// exec runs a statement.
+func (c *conn) exec(text string, args ...driver.Value) error {
 	s, err := c.prepared(text)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	result, err := s.ExecContext(context.Background(), s.bind(args))
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	_, err = s.ExecContext(context.Background(), s.bind(args))
+	return err
 }
 
 // query runs a statement, and gives each row to visit, until that returns errStop or another error. The row's memory
@@ -103,7 +100,7 @@ func (s *statement) query(args []driver.Value, visit func(row []driver.Value) er
 			err = visit(s.row)
 		}
 	}
-	if err == io.EOF || err == errStop {
+	if errors.Is(err, io.EOF) || errors.Is(err, errStop) {
 		err = nil
 	}
 	return errors.Join(err, rows.Close())

@@ -26,7 +26,7 @@ type engine struct {
 
 // Try implements commit.Engine.
 func (e *engine) Try(next func() (*job, bool), refuse func(int, error)) error {
-	if _, err := e.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := e.exec("BEGIN IMMEDIATE"); err != nil {
 		return e.nothingDone(err)
 	}
 	for place := 0; ; place++ {
@@ -45,7 +45,7 @@ func (e *engine) Try(next func() (*job, bool), refuse func(int, error)) error {
 	if err := e.index.flush(e.conn); err != nil {
 		return e.nothingDone(err)
 	}
-	if _, err := e.exec("COMMIT"); err != nil {
+	if err := e.exec("COMMIT"); err != nil {
 		return e.commitFailed(err)
 	}
 	return nil
@@ -73,7 +73,7 @@ func (e *engine) commitFailed(cause error) error {
 }
 
 func (e *engine) rollback() {
-	_, _ = e.exec("ROLLBACK") // fails if SQLite has done it already
+	_ = e.exec("ROLLBACK") // fails if SQLite has done it already
 	e.index.forget()
 }
 
@@ -118,13 +118,13 @@ func decide(w *session.Write, view *session.View) (change session.Change, err er
 
 // atomically does all of several statements or none.
 func (e *engine) atomically(do func() error) error {
-	if _, err := e.exec("SAVEPOINT job"); err != nil {
+	if err := e.exec("SAVEPOINT job"); err != nil {
 		return &lostError{cause: err}
 	}
 	if err := do(); err != nil {
 		return e.undo(err)
 	}
-	if _, err := e.exec("RELEASE job"); err != nil {
+	if err := e.exec("RELEASE job"); err != nil {
 		return &lostError{cause: err}
 	}
 	return nil
@@ -136,10 +136,10 @@ func (e *engine) undo(cause error) error {
 	if environmental(cause) {
 		return &lostError{cause: cause}
 	}
-	if _, err := e.exec("ROLLBACK TO job"); err != nil { // there is no such savepoint: SQLite rolled all of it back
+	if err := e.exec("ROLLBACK TO job"); err != nil { // there is no such savepoint: SQLite rolled all of it back
 		return &lostError{cause: errors.Join(cause, err)}
 	}
-	if _, err := e.exec("RELEASE job"); err != nil {
+	if err := e.exec("RELEASE job"); err != nil {
 		return &lostError{cause: errors.Join(cause, err)}
 	}
 	return cause
@@ -170,7 +170,7 @@ func (e *engine) remember(w *session.Write, view *session.View, change *session.
 	if record == nil {
 		record = view.Current
 	}
-	_, err := e.exec(`INSERT OR REPLACE INTO requests (key, at, uid, digest) VALUES (?, ?, ?, ?)`,
+	err := e.exec(`INSERT OR REPLACE INTO requests (key, at, uid, digest) VALUES (?, ?, ?, ?)`,
 		w.Request[:], int64(view.Now), record.UID[:], change.Digest[:])
 	return err
 }

@@ -69,10 +69,10 @@ func (x *index) change(c *conn, before *session.Record, change *session.Change) 
 	if before.DisplayName == change.Record.DisplayName {
 		return nil
 	}
-	if _, err := c.exec(deleteName, epoch, before.DisplayName, created); err != nil {
+	if err := c.exec(deleteName, epoch, before.DisplayName, created); err != nil {
 		return err
 	}
-	_, err = c.exec(insertName, epoch, change.Record.DisplayName, created)
+	err = c.exec(insertName, epoch, change.Record.DisplayName, created)
 	return err
 }
 
@@ -105,7 +105,7 @@ func replaceUsers(c *conn, epoch, created int64, before, after []string) error {
 		if slices.Contains(after, user) {
 			continue
 		}
-		if _, err := c.exec(deleteUser, epoch, user, created); err != nil {
+		if err := c.exec(deleteUser, epoch, user, created); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func replaceUsers(c *conn, epoch, created int64, before, after []string) error {
 		if slices.Contains(before, user) {
 			continue
 		}
-		if _, err := c.exec(insertUser, epoch, user, created); err != nil {
+		if err := c.exec(insertUser, epoch, user, created); err != nil {
 			return err
 		}
 	}
@@ -178,14 +178,14 @@ func (x *index) flushEpoch(c *conn) error {
 	x.size += n
 	x.last = entries[n-1].created
 	x.tail = slices.Delete(x.tail, 0, n)
-	_, err := c.exec(`INSERT INTO epochs (first, last, sessions) VALUES (?, ?, ?)
+	err := c.exec(`INSERT INTO epochs (first, last, sessions) VALUES (?, ?, ?)
 		ON CONFLICT (first) DO UPDATE SET last = excluded.last, sessions = excluded.sessions`, x.epoch, x.last, int64(x.size))
 	return err
 }
 
 // insertSorted adds the entries in the order of the keys, so that neighbours share a visit to their page.
 func (x *index) insertSorted(c *conn, entries []entry) error {
-	var users, names []lookupKey
+	users, names := make([]lookupKey, 0, 3*len(entries)), make([]lookupKey, 0, len(entries))
 	for _, e := range entries {
 		names = append(names, lookupKey{e.name, e.created})
 		for _, user := range e.users {
@@ -227,7 +227,7 @@ func (x *index) insertKeys(c *conn, statement string, keys []lookupKey) error {
 		for _, k := range keys[:n] {
 			x.args = append(x.args, x.epoch, k.text, k.created)
 		}
-		if _, err := c.exec(text, x.args...); err != nil {
+		if err := c.exec(text, x.args...); err != nil {
 			return err
 		}
 		keys = keys[n:]

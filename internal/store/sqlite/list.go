@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql/driver"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -22,12 +23,12 @@ const (
 // List implements session.Store.
 func (s *Store) List(ctx context.Context, q *session.Query) (page *session.Page, err error) {
 	err = s.read(ctx, func(c *conn) (err error) {
-		if _, err := c.exec("BEGIN"); err != nil {
+		if err := c.exec("BEGIN"); err != nil {
 			return err
 		}
 		l := newLister(c, q, s.now())
 		page, err = l.page()
-		if _, ended := c.exec("COMMIT"); err == nil {
+		if ended := c.exec("COMMIT"); err == nil {
 			err = ended
 		}
 		return err
@@ -46,7 +47,7 @@ type lister struct {
 	source   source
 	text     string // selects one candidate, if the condition holds
 	args     []driver.Value
-	page_    session.Page
+	result   session.Page
 	looked   int
 }
 
@@ -90,24 +91,24 @@ func (l *lister) users() []string {
 	}
 }
 
-func (l *lister) page() (*session.Page, error) {
+func (l *lister) page() (_ *session.Page, err error) {
 	statement, err := l.prepare(l.text) // not kept: each filter has its own
 	if err != nil {
 		return nil, err
 	}
-	defer statement.close()
+	defer func() { err = errors.Join(err, statement.close()) }()
 	for {
 		candidates, err := l.source.next()
 		if err != nil {
 			return nil, err
 		}
 		if len(candidates) == 0 {
-			l.page_.Next = nil
-			return &l.page_, nil
+			l.result.Next = nil
+			return &l.result, nil
 		}
 		for i := range candidates {
 			if l.full() {
-				return &l.page_, nil
+				return &l.result, nil
 			}
 			if err := l.look(statement, &candidates[i]); err != nil {
 				return nil, err
@@ -118,7 +119,7 @@ func (l *lister) page() (*session.Page, error) {
 
 // full tells whether the page is to end here, with more to come.
 func (l *lister) full() bool {
-	if len(l.page_.Records) >= l.query.Size || l.looked >= listSessions {
+	if len(l.result.Records) >= l.query.Size || l.looked >= listSessions {
 		return true
 	}
 	return l.looked%256 == 255 && time.Now().After(l.deadline)
@@ -132,10 +133,10 @@ func (l *lister) look(statement *statement, candidate *session.Position) error {
 		if err != nil {
 			return err
 		}
-		l.page_.Records = append(l.page_.Records, record)
+		l.result.Records = append(l.result.Records, record)
 		return nil
 	})
-	l.page_.Next = candidate
+	l.result.Next = candidate
 	return err
 }
 
@@ -224,7 +225,6 @@ type userSource struct {
 
 	epochs []int64 // yet to be visited, in order
 	begun  bool
-	spent  int
 }
 
 func (s *userSource) next() ([]session.Position, error) {

@@ -49,7 +49,7 @@ func (c *conn) find(text string, arg driver.Value) (record *session.Record, err 
 
 // insert stores a new session.
 func (c *conn) insert(r *session.Record) error {
-	_, err := c.exec(`INSERT INTO sessions (created, uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
+	err := c.exec(`INSERT INTO sessions (created, uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(r.CreateTime), r.UID[:], r.ID, int64(r.Type), r.DisplayName, r.Creator, int64(r.UpdateTime),
 		int64(r.ExpireTime), int64(r.Secret.KeyID), r.Secret.Hash, string(r.Document))
@@ -58,7 +58,7 @@ func (c *conn) insert(r *session.Record) error {
 
 // replace stores another version of a session.
 func (c *conn) replace(r *session.Record) error {
-	_, err := c.exec(`UPDATE sessions SET type = ?, display_name = ?, updated = ?, expires = ?, secret_key = ?, secret = ?, doc = ?
+	err := c.exec(`UPDATE sessions SET type = ?, display_name = ?, updated = ?, expires = ?, secret_key = ?, secret = ?, doc = ?
 		WHERE created = ?`,
 		int64(r.Type), r.DisplayName, int64(r.UpdateTime), int64(r.ExpireTime), int64(r.Secret.KeyID), r.Secret.Hash,
 		string(r.Document), int64(r.CreateTime))

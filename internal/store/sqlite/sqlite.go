@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -52,9 +53,9 @@ const readerCount = 8
 // each commit. A larger WAL before a checkpoint makes writes cheaper and the slowest ones slower.
 var (
 	commonPragmas = []string{"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)"}
-	writerPragmas = append(commonPragmas[:len(commonPragmas):len(commonPragmas)],
+	writerPragmas = append(slices.Clip(commonPragmas),
 		"wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "cache_size(-16384)")
-	readerPragmas = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "query_only(ON)", "cache_size(-2048)")
+	readerPragmas = append(slices.Clip(commonPragmas), "query_only(ON)", "cache_size(-2048)")
 )
 
 // Open opens the store in the data directory, and makes it or brings it up to date if need be. It fails if another
@@ -140,7 +141,7 @@ func checkKeys(c *conn, keys *session.KeyRing) error {
 		return err
 	}
 	if known == nil {
-		_, err := c.exec(`INSERT INTO settings (name, value) VALUES ('keys', ?)`, keys.Fingerprint())
+		err := c.exec(`INSERT INTO settings (name, value) VALUES ('keys', ?)`, keys.Fingerprint())
 		return err
 	}
 	if !bytes.Equal(known, keys.Fingerprint()) {

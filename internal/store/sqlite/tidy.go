@@ -33,7 +33,7 @@ func (e *engine) end(r *session.Record, kind int64, now session.Time) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.exec(`DELETE FROM sessions WHERE created = ?`, created); err != nil {
+	if err := e.exec(`DELETE FROM sessions WHERE created = ?`, created); err != nil {
 		return err
 	}
 	users := "" // nothing to purge
@@ -48,7 +48,7 @@ func (e *engine) end(r *session.Record, kind int64, now session.Time) error {
 		}
 		users = string(encoded)
 	}
-	_, err = e.exec(`INSERT INTO tombstones (created, uid, kind, ended, sequence, display_name, users) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+	err = e.exec(`INSERT INTO tombstones (created, uid, kind, ended, sequence, display_name, users) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		created, r.UID[:], kind, int64(now), r.Head.Sequence, r.DisplayName, users)
 	return err
 }
@@ -143,11 +143,11 @@ func (e *engine) tidy() error {
 		return err
 	}
 	old := int64(now.Add(-keepTombstones))
-	if _, err := e.exec(`DELETE FROM tombstones WHERE created IN
+	if err := e.exec(`DELETE FROM tombstones WHERE created IN
 		(SELECT created FROM tombstones WHERE ended < ? AND users = '' LIMIT ?)`, old, int64(tidyRows)); err != nil {
 		return err
 	}
-	_, err := e.exec(`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < ? LIMIT ?)`, old, int64(tidyRows))
+	err := e.exec(`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < ? LIMIT ?)`, old, int64(tidyRows))
 	return err
 }
 
@@ -209,9 +209,9 @@ func (e *engine) purgeOne(created int64, name string, users []string) error {
 	if err := replaceUsers(e.conn, epoch, created, users, nil); err != nil {
 		return err
 	}
-	if _, err := e.exec(deleteName, epoch, name, created); err != nil {
+	if err := e.exec(deleteName, epoch, name, created); err != nil {
 		return err
 	}
-	_, err = e.exec(`UPDATE tombstones SET users = '' WHERE created = ?`, created)
+	err = e.exec(`UPDATE tombstones SET users = '' WHERE created = ?`, created)
 	return err
 }

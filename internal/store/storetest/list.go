@@ -17,9 +17,12 @@ import (
 const manySessions = 1500
 
 var allOrders = []session.Order{
-	{By: session.ByCreateTime}, {By: session.ByCreateTime, Descending: true},
-	{By: session.ByUpdateTime}, {By: session.ByUpdateTime, Descending: true},
-	{By: session.ByDisplayName}, {By: session.ByDisplayName, Descending: true},
+	{By: session.ByCreateTime},
+	{By: session.ByCreateTime, Descending: true},
+	{By: session.ByUpdateTime},
+	{By: session.ByUpdateTime, Descending: true},
+	{By: session.ByDisplayName},
+	{By: session.ByDisplayName, Descending: true},
 }
 
 // library is a store with many random sessions, and the model of it.

@@ -12,6 +12,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/google/gnostic/cmd/protoc-gen-openapi/generator"
@@ -118,8 +119,7 @@ func flush(comment protogen.Comments) protogen.Comments {
 	return protogen.Comments(strings.Join(lines, "\n"))
 }
 
-// withoutPathFields returns the fields whose name is no variable of the path. It
-// also forgets the fields for good: the body's schema is made from the message.
+// withoutPathFields returns the fields whose name is no variable of the path.
 func withoutPathFields(fields []*protogen.Field, path string) []*protogen.Field {
 	var kept []*protogen.Field
 	for _, field := range fields {
@@ -134,8 +134,39 @@ func withoutPathFields(fields []*protogen.Field, path string) []*protogen.Field 
 // (AIP-193), enums say their values, streams are not JSON documents, and an
 // update needs no field.
 func correct(document *openapi.Document, plugin *protogen.Plugin) {
-	streams := map[string]bool{}
-	enums := map[string]*protogen.Enum{}
+	streams, enums := index(plugin)
+	schemas := document.GetComponents().GetSchemas()
+
+	for _, path := range document.GetPaths().GetPath() {
+		item := path.GetValue()
+		for _, operation := range []*openapi.Operation{item.GetGet(), item.GetPost(), item.GetPatch(), item.GetDelete()} {
+			if operation != nil {
+				correctResponses(operation.GetResponses(), streams[operation.GetOperationId()])
+			}
+		}
+		if item.GetPatch() != nil {
+			allowFragment(item.GetPatch(), schemas)
+		}
+	}
+	for _, schema := range schemas.GetAdditionalProperties() {
+		message := strings.TrimSuffix(schema.GetName(), updateSuffix)
+		for _, property := range schema.GetValue().GetSchema().GetProperties().GetAdditionalProperties() {
+			if enum := enums[message+"."+property.GetName()]; enum != nil {
+				describeEnum(property.GetValue().GetSchema(), enum)
+			}
+		}
+		if schema.GetName() == "Status" {
+			schema.Name = errorSchema
+			schema.Value = errorObject()
+		}
+	}
+}
+
+// index returns which operations answer with a stream, by operation id, and the
+// enums of the fields that have one, by message and JSON name.
+func index(plugin *protogen.Plugin) (streams map[string]bool, enums map[string]*protogen.Enum) {
+	streams = map[string]bool{}
+	enums = map[string]*protogen.Enum{}
 	for _, file := range plugin.Files {
 		if !file.Generate {
 			continue
@@ -153,30 +184,7 @@ func correct(document *openapi.Document, plugin *protogen.Plugin) {
 			}
 		}
 	}
-	for _, path := range document.GetPaths().GetPath() {
-		item := path.GetValue()
-		for _, operation := range []*openapi.Operation{item.GetGet(), item.GetPost(), item.GetPatch(), item.GetDelete()} {
-			if operation != nil {
-				correctResponses(operation.GetResponses(), streams[operation.GetOperationId()])
-			}
-		}
-		if item.GetPatch() != nil {
-			allowFragment(item.GetPatch(), document.GetComponents().GetSchemas())
-		}
-	}
-	schemas := document.GetComponents().GetSchemas()
-	for _, schema := range schemas.GetAdditionalProperties() {
-		message := strings.TrimSuffix(schema.GetName(), updateSuffix)
-		for _, property := range schema.GetValue().GetSchema().GetProperties().GetAdditionalProperties() {
-			if enum := enums[message+"."+property.GetName()]; enum != nil {
-				describeEnum(property.GetValue().GetSchema(), enum)
-			}
-		}
-		if schema.GetName() == "Status" {
-			schema.Name = errorSchema
-			schema.Value = errorObject()
-		}
-	}
+	return streams, enums
 }
 
 func correctResponses(responses *openapi.Responses, stream bool) {
@@ -185,7 +193,7 @@ func correctResponses(responses *openapi.Responses, stream bool) {
 	failed.GetContent().GetAdditionalProperties()[0].GetValue().GetSchema().GetReference().XRef = "#/components/schemas/" + errorSchema
 
 	for _, named := range responses.GetResponseOrReference() {
-		if named.GetName() != fmt.Sprint(http.StatusOK) {
+		if named.GetName() != strconv.Itoa(http.StatusOK) {
 			continue
 		}
 		response := named.GetValue().GetResponse()
