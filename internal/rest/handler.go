@@ -4,6 +4,7 @@ package rest
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -158,6 +159,7 @@ func (h *handler) customMethod(w http.ResponseWriter, r *http.Request, caller se
 }
 
 func methodNotAllowed(allow []string) endpoint {
+	slices.Sort(allow)
 	return func(http.ResponseWriter, *http.Request, session.Caller) error {
 		f := fault.New(fault.MethodNotAllowed, "METHOD_NOT_ALLOWED", "this path does not have this method")
 		f.Allow = strings.Join(allow, ", ")

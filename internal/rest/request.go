@@ -95,7 +95,7 @@ func parseQuery(r *http.Request, known ...string) (query, error) {
 		camel := camelCase(name)
 		switch {
 		case !slices.Contains(known, camel):
-			q.violations.Addf(shownName(name), "unknown query parameter; known are: %s", strings.Join(known, ", "))
+			q.violations.Addf(shownName(name), "unknown query parameter; %s", knownParameters(known))
 		case len(values) > 1 || q.values.Has(camel):
 			q.violations.Addf(camel, "must be given once")
 		default:
@@ -103,6 +103,13 @@ func parseQuery(r *http.Request, known ...string) (query, error) {
 		}
 	}
 	return q, q.violations.Err()
+}
+
+func knownParameters(known []string) string {
+	if len(known) == 0 {
+		return "this method has none"
+	}
+	return "known are " + strings.Join(known, ", ")
 }
 
 func (q query) get(name string) string { return q.values.Get(name) }

@@ -2,24 +2,25 @@ package session
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// Filter is a condition on sessions (AIP-160), parsed and checked. A nil Filter holds for every session.
+// Filter is a condition on sessions (AIP-160), parsed and checked. A nil Filter holds for every session. A Filter is
+// never changed after ParseFilter returned it.
 type Filter struct {
 	Op FilterOp
 
-	// For And, Or and Not.
+	// Args are what And, Or and Not are about: at least two; at least two; one. And has no And among them, nor Or an
+	// Or, nor Not a Not.
 	Args []*Filter
 
-	// For the comparisons. Text is what text, users and labels are compared with, Number what the session type and
-	// times are (in microseconds since 1970).
+	// The rest is for comparisons. Text is what text, users and labels are compared with; Number is what session types
+	// and times are (in microseconds since 1970).
 	Field  FilterField
-	Key    string // of the label
+	Key    string // of the label; empty: Present is about any label
 	Text   string
 	Number int64
-	Prefix bool // Equal: Text is how the value begins
+	Prefix bool // for Equal: Text is how the value begins
 }
 
 // FilterOp is what a Filter does.
@@ -27,7 +28,7 @@ type FilterOp uint8
 
 // The operations. A comparison with something that a session does not have is false.
 const (
-	FilterAnd FilterOp = iota
+	FilterAnd FilterOp = iota + 1
 	FilterOr
 	FilterNot
 	FilterEqual
@@ -35,7 +36,8 @@ const (
 	FilterLessEqual
 	FilterGreater
 	FilterGreaterEqual
-	FilterHas // the list has Text; the label, or the time, is there
+	FilterHas     // the list has Text
+	FilterPresent // the field is not empty, the label or the time is there
 )
 
 // FilterField is a field that a Filter can compare.
@@ -43,7 +45,7 @@ type FilterField uint8
 
 // The fields.
 const (
-	FilterProfile FilterField = iota
+	FilterProfile FilterField = iota + 1
 	FilterDisplayName
 	FilterType
 	FilterOwners
@@ -56,52 +58,67 @@ const (
 	FilterExpireTime
 )
 
-// Canonical is the same for filters that mean the same by their form, and different for all others.
-func (f *Filter) Canonical() string {
-	if f == nil {
-		return ""
-	}
-	return string(f.appendCanonical(nil))
-}
-
-func (f *Filter) appendCanonical(b []byte) []byte {
-	b = append(b, '(')
-	b = strconv.AppendUint(b, uint64(f.Op), 10)
-	if f.Op <= FilterNot {
-		for _, arg := range f.Args {
-			b = arg.appendCanonical(b)
-		}
-		return append(b, ')')
-	}
-	b = append(b, ' ')
-	b = strconv.AppendUint(b, uint64(f.Field), 10)
-	b = strconv.AppendQuote(b, f.Key)
-	b = strconv.AppendQuote(b, f.Text)
-	b = strconv.AppendInt(b, f.Number, 10)
-	b = strconv.AppendBool(b, f.Prefix)
-	return append(b, ')')
-}
-
 // RequiredUser is a user that every session for which f holds has among its owners or allowedUsers; ok is false if no
 // such user is plain to see.
 func (f *Filter) RequiredUser() (user string, ok bool) {
-	if f == nil {
-		return "", false
-	}
-	switch f.Op {
-	case FilterHas:
-		return f.Text, f.Field == FilterOwners || f.Field == FilterAllowedUsers
-	case FilterAnd:
-		for _, arg := range f.Args {
-			if user, ok := arg.RequiredUser(); ok {
-				return user, true
-			}
+	for _, must := range f.conjuncts() {
+		if must.Op == FilterHas {
+			return must.Text, true
 		}
 	}
 	return "", false
 }
 
-// Match tells whether the filter holds for the session. It is the meaning that every store's own way of filtering has.
+// CreateTimeBounds are times that every session for which f holds was created between: from <= createTime < to.
+// A from of 0 is no bound, and so is a to of 0. If from is not before to then no session matches.
+func (f *Filter) CreateTimeBounds() (from, to Time) {
+	for _, must := range f.conjuncts() {
+		if must.Field != FilterCreateTime {
+			continue
+		}
+		first, end := must.interval()
+		from = max(from, first)
+		if end != 0 && (to == 0 || end < to) {
+			to = end
+		}
+	}
+	return from, to
+}
+
+// interval is where the times lie for which a comparison holds, as CreateTimeBounds has it.
+func (f *Filter) interval() (from, to Time) {
+	// createTime is at least 1, so a bound before that is as good as 1, and is not taken for "none".
+	at := max(Time(f.Number), 0)
+	switch f.Op {
+	case FilterEqual:
+		return at, at + 1
+	case FilterGreater:
+		return at + 1, 0
+	case FilterGreaterEqual:
+		return at, 0
+	case FilterLess:
+		return 0, max(at, 1)
+	case FilterLessEqual:
+		return 0, at + 1
+	default:
+		return 0, 0
+	}
+}
+
+// conjuncts are conditions that all hold where f does.
+func (f *Filter) conjuncts() []*Filter {
+	switch {
+	case f == nil:
+		return nil
+	case f.Op == FilterAnd:
+		return f.Args
+	default:
+		return []*Filter{f}
+	}
+}
+
+// Match tells whether the filter holds for the session, whose document s is. It is the meaning that every store's own
+// way of filtering has.
 func (f *Filter) Match(r *Record, s *Spec) bool {
 	if f == nil {
 		return true
@@ -115,59 +132,87 @@ func (f *Filter) Match(r *Record, s *Spec) bool {
 	case FilterNot:
 		return !holds(f.Args[0])
 	default:
-		return f.compare(r, s)
+		return f.matchField(r, s)
 	}
 }
 
-func (f *Filter) compare(r *Record, s *Spec) bool {
+func (f *Filter) matchField(r *Record, s *Spec) bool {
 	switch f.Field {
-	case FilterOwners:
-		return slices.Contains(s.Owners, f.Text)
-	case FilterAllowedUsers:
-		return slices.Contains(s.AllowedUsers, f.Text)
-	case FilterType:
-		return f.compareNumber(int64(r.Type))
-	case FilterCreateTime:
-		return f.compareNumber(int64(r.CreateTime))
-	case FilterUpdateTime:
-		return f.compareNumber(int64(r.UpdateTime))
-	case FilterExpireTime:
-		return r.ExpireTime != 0 && f.compareNumber(int64(r.ExpireTime))
-	case FilterLabels:
-		value, has := s.Labels[f.Key]
-		return has && f.compareText(value)
 	case FilterProfile:
-		return f.compareText(s.Profile)
+		return f.matchText(s.Profile)
 	case FilterDisplayName:
-		return f.compareText(s.DisplayName)
+		return f.matchText(s.DisplayName)
+	case FilterType:
+		return f.matchNumber(int64(r.Type))
+	case FilterOwners:
+		return f.matchList(s.Owners)
+	case FilterAllowedUsers:
+		return f.matchList(s.AllowedUsers)
 	case FilterCreator:
-		return f.compareText(r.Creator)
+		return f.matchText(r.Creator)
+	case FilterLabels:
+		return f.matchLabels(s.Labels)
+	case FilterDescription:
+		return f.matchText(s.Description)
+	case FilterCreateTime:
+		return f.matchNumber(int64(r.CreateTime))
+	case FilterUpdateTime:
+		return f.matchNumber(int64(r.UpdateTime))
+	case FilterExpireTime:
+		return f.matchNumber(int64(r.ExpireTime))
 	default:
-		return f.compareText(s.Description)
+		return false
 	}
 }
 
-func (f *Filter) compareText(value string) bool {
-	if f.Prefix {
-		return strings.HasPrefix(value, f.Text)
+func (f *Filter) matchList(users []string) bool {
+	if f.Op == FilterPresent {
+		return len(users) > 0
 	}
-	return f.decide(strings.Compare(value, f.Text))
+	return slices.Contains(users, f.Text)
 }
 
-func (f *Filter) compareNumber(value int64) bool {
+func (f *Filter) matchLabels(labels map[string]string) bool {
+	if f.Op == FilterPresent && f.Key == "" {
+		return len(labels) > 0
+	}
+	value, has := labels[f.Key]
+	return has && (f.Op == FilterPresent || f.matchText(value))
+}
+
+func (f *Filter) matchText(value string) bool {
 	switch {
-	case value < f.Number:
-		return f.decide(-1)
-	case value > f.Number:
-		return f.decide(1)
+	case f.Op == FilterPresent:
+		return value != ""
+	case f.Prefix:
+		return strings.HasPrefix(value, f.Text)
 	default:
-		return f.decide(0)
+		return f.holds(strings.Compare(value, f.Text))
 	}
 }
 
-// decide turns an order into an answer.
-func (f *Filter) decide(order int) bool {
+// matchNumber compares a session type or a time, of which 0 means that there is none.
+func (f *Filter) matchNumber(value int64) bool {
+	switch {
+	case value == 0:
+		return false
+	case f.Op == FilterPresent:
+		return true
+	case value < f.Number:
+		return f.holds(-1)
+	case value > f.Number:
+		return f.holds(1)
+	default:
+		return f.holds(0)
+	}
+}
+
+// holds tells whether the comparison holds for a value that is before what it is compared with (order < 0), after it,
+// or the same (0).
+func (f *Filter) holds(order int) bool {
 	switch f.Op {
+	case FilterEqual:
+		return order == 0
 	case FilterLess:
 		return order < 0
 	case FilterLessEqual:
@@ -176,9 +221,7 @@ func (f *Filter) decide(order int) bool {
 		return order > 0
 	case FilterGreaterEqual:
 		return order >= 0
-	case FilterHas:
-		return true
 	default:
-		return order == 0
+		return false
 	}
 }

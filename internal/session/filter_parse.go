@@ -1,109 +1,87 @@
 package session
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"go.einride.tech/aip/filtering"
 	expr "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
-
-	"github.com/parleyhq/parley/internal/fault"
 )
 
 // Limits of a filter.
 const (
 	maxFilterBytes       = 4096
 	maxFilterComparisons = 64
-	maxFilterLevels      = 32
+	maxFilterDepth       = 32
+)
+
+// What every refusal can say that a filter may be.
+const (
+	filterExample = `a filter is like owners:"user-1" AND (displayName = "Front*" OR labels.tenant = "t7") AND ` +
+		`createTime > "2026-01-31T00:00:00Z"`
+	filterFieldHelp = "the fields are profile, displayName, sessionType, owners, allowedUsers, creator, labels.{key}, " +
+		"description, createTime, updateTime and expireTime"
 )
 
 // ParseFilter reads a filter (AIP-160). The empty text is nil, the filter that always holds.
 //
-// Text is compared bytewise; a `*` at its end stands for any ending. `!=` is NOT and `=`, so it holds where there is
-// nothing to compare. Times are RFC 3339 in quotes. The fault of anything that cannot be served is InvalidArgument at
-// filter, and says what can.
+// Comparisons are joined by AND, or side by side for the same; by OR, which binds more strongly; and negated by NOT or
+// a minus. The fields are those of the API in camelCase or snake_case; a value is a word or a text in quotes, or
+// several joined in parentheses: owners:("u1" OR "u2").
+//   - Texts (profile, displayName, creator, description, labels.{key}) are compared bytewise with = != < <= > >=; one *
+//     at the end, after = != or the colon, stands for any continuation. A * that is meant is written "\x2a".
+//   - sessionType is compared with 1, 2 and 3, or with = and != with PUBLIC, PRIVATE and TEMPORARY.
+//   - owners and allowedUsers are asked for one user by the colon; labels for a key.
+//   - Times are RFC 3339 in quotes, or in timestamp(…). As everywhere, what is finer than a microsecond is dropped.
+//   - The colon is = for what is no list. With a bare * it asks whether there is anything: expireTime:*.
+//
+// What a session does not have is equal to nothing, nor less nor greater. So != and NOT hold for it: they are true
+// unless the comparison is.
+//
+// The fault of anything that cannot be served is InvalidArgument at filter, and says where and what can.
 func ParseFilter(text string) (*Filter, error) {
-	if strings.TrimSpace(text) == "" {
+	scanned, err := scanFilter(text)
+	if err != nil {
+		return nil, err
+	}
+	return scanned.parse()
+}
+
+func (t *filterText) parse() (*Filter, error) {
+	if len(t.tokens) == 0 {
 		return nil, nil //nolint:nilnil // no filter is a filter
 	}
-	if flaw := filterFlaw(text); flaw != "" {
-		return nil, fault.Invalid("filter", "%s", flaw)
-	}
 	var parser filtering.Parser
-	parser.Init(text)
+	parser.Init(t.forParser())
 	parsed, err := parser.Parse()
 	if err != nil {
-		return nil, fault.Invalid("filter", "is malformed; %s", filterHelp).Because(err)
+		return nil, t.malformed(err)
 	}
-	c := filterChecker{}
-	filter := c.check(parsed.GetExpr(), 0)
-	if c.flaw != "" {
-		return nil, fault.Invalid("filter", "%s", c.flaw)
-	}
-	return filter, nil
+	p := filterParser{filterText: t, positions: parsed.GetSourceInfo().GetPositions()}
+	return p.condition(parsed.GetExpr())
 }
 
-const filterHelp = `a filter is like: owners:"user-1" AND (displayName = "Front*" OR labels.tenant = "t7") AND ` +
-	`createTime > "2026-01-31T00:00:00Z"`
+// filterParser makes a Filter of the expression that the library's parser made of the text. The library's checker is
+// of no use: it knows neither implicit AND, nor wildcards, nor where it found a flaw.
+type filterParser struct {
+	*filterText
 
-const filterFieldHelp = "fields are profile, displayName, sessionType, owners, allowedUsers, creator, labels.{key}, " +
-	"description, createTime, updateTime and expireTime"
-
-// filterFlaw finds what the parser had better not see: it descends once for each parenthesis, and tries each word
-// before one as a function.
-func filterFlaw(text string) string {
-	if len(text) > maxFilterBytes {
-		return "must be at most 4096 bytes"
-	}
-	if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
-		return "must be valid UTF-8 without NUL"
-	}
-	depth, quote, before := 0, byte(0), byte(' ')
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
-		case quote != 0:
-			if c == '\\' {
-				i++
-			} else if c == quote {
-				quote = 0
-			}
-		case c == '"' || c == '\'':
-			quote = c
-		case c == '(' && strings.IndexByte(" \t\n(-:=<>", before) < 0:
-			return "has no functions; write times as RFC 3339 in quotes"
-		case c == '(':
-			if depth++; depth > maxFilterLevels {
-				return "must be at most 32 levels deep"
-			}
-		case c == ')':
-			depth--
-		}
-		before = c
-	}
-	return ""
-}
-
-// filterChecker turns the parser's expression into a Filter, until it finds a flaw.
-type filterChecker struct {
+	positions   map[int64]int32 // where each expression begins, in what the parser saw
 	comparisons int
-	flaw        string
 }
 
-func (c *filterChecker) fail(flaw string) *Filter {
-	if c.flaw == "" {
-		c.flaw = flaw
-	}
-	return nil
-}
+// token is the index of an expression's first token.
+func (p *filterParser) token(e *expr.Expr) int { return p.tokenAt(int(p.positions[e.GetId()])) }
 
 var filterOps = map[string]FilterOp{
 	filtering.FunctionAnd:           FilterAnd,
-	filtering.FunctionFuzzyAnd:      FilterAnd, // words side by side
+	filtering.FunctionFuzzyAnd:      FilterAnd, // side by side
 	filtering.FunctionOr:            FilterOr,
 	filtering.FunctionNot:           FilterNot,
 	filtering.FunctionEquals:        FilterEqual,
+	filtering.FunctionNotEquals:     FilterEqual, // negated
 	filtering.FunctionLessThan:      FilterLess,
 	filtering.FunctionLessEquals:    FilterLessEqual,
 	filtering.FunctionGreaterThan:   FilterGreater,
@@ -111,167 +89,263 @@ var filterOps = map[string]FilterOp{
 	filtering.FunctionHas:           FilterHas,
 }
 
-func (c *filterChecker) check(e *expr.Expr, level int) *Filter {
+// condition reads what is true or false.
+func (p *filterParser) condition(e *expr.Expr) (*Filter, error) {
+	call := e.GetCallExpr()
+	switch op := filterOps[call.GetFunction()]; op {
+	case 0:
+		return nil, p.notACondition(e)
+	case FilterAnd:
+		return p.join(op, operands(e, filtering.FunctionAnd, filtering.FunctionFuzzyAnd), p.condition)
+	case FilterOr:
+		return p.join(op, operands(e, filtering.FunctionOr), p.condition)
+	case FilterNot:
+		return negated(p.condition(call.GetArgs()[0]))
+	default:
+		return p.comparison(op, call)
+	}
+}
+
+func (p *filterParser) notACondition(e *expr.Expr) error {
+	switch strings.ToUpper(e.GetIdentExpr().GetName()) {
+	case filtering.FunctionAnd, filtering.FunctionOr, filtering.FunctionNot:
+		return p.refuseTokenf(p.token(e), "must have AND, OR and NOT in capitals")
+	}
+	return p.refuseTokenf(p.token(e), "must compare a field here, and have text with spaces in quotes; %s", filterExample)
+}
+
+// operands lists what a chain of one operator joins. The parser nests chains as deep as they are long, so they are
+// unrolled rather than descended. A chain that is too long is cut: join refuses it.
+func operands(e *expr.Expr, functions ...string) []*expr.Expr {
+	var list []*expr.Expr
+	for slices.Contains(functions, e.GetCallExpr().GetFunction()) && len(list) <= maxFilterComparisons {
+		list = append(list, e.GetCallExpr().GetArgs()[1])
+		e = e.GetCallExpr().GetArgs()[0]
+	}
+	list = append(list, e)
+	slices.Reverse(list)
+	return list
+}
+
+func (p *filterParser) join(op FilterOp, list []*expr.Expr, read func(*expr.Expr) (*Filter, error)) (*Filter, error) {
+	if len(list) > maxFilterComparisons {
+		return nil, p.tooMany(list[0])
+	}
+	joined := &Filter{Op: op}
+	for _, e := range list {
+		f, err := read(e)
+		if err != nil {
+			return nil, err
+		}
+		if f.Op == op {
+			joined.Args = append(joined.Args, f.Args...)
+		} else {
+			joined.Args = append(joined.Args, f)
+		}
+	}
+	return joined, nil
+}
+
+func (p *filterParser) tooMany(e *expr.Expr) error {
+	return p.refuseTokenf(p.token(e), "must have at most %d comparisons", maxFilterComparisons)
+}
+
+func negated(f *Filter, err error) (*Filter, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case f.Op == FilterNot:
+		return f.Args[0], nil
+	default:
+		return &Filter{Op: FilterNot, Args: []*Filter{f}}, nil
+	}
+}
+
+// comparison reads a field, an operator and a value.
+func (p *filterParser) comparison(op FilterOp, call *expr.Expr_Call) (*Filter, error) {
+	left, err := p.field(call.GetArgs()[0])
+	if err != nil {
+		return nil, err
+	}
+	left.Op = op
+	if call.GetFunction() == filtering.FunctionNotEquals {
+		return negated(p.compare(left, call.GetArgs()[1]))
+	}
+	return p.compare(left, call.GetArgs()[1])
+}
+
+// field reads what is compared: a Filter with its Field, and its Key.
+func (p *filterParser) field(e *expr.Expr) (Filter, error) {
+	name, key := e, ""
+	if selected := e.GetSelectExpr(); selected != nil {
+		name, key = selected.GetOperand(), selected.GetField()
+	}
+	camel := camelCase(name.GetIdentExpr().GetName())
+	field := FilterField(max(0, slices.Index(filterFieldNames[:], camel)))
+	switch {
+	case name.GetSelectExpr() != nil:
+		return Filter{}, p.refuseTokenf(p.token(e), `must have keys with dots in quotes, as in labels."a.b"`)
+	case field == 0:
+		return Filter{}, p.refuseTokenf(p.token(e), "must have a field here, without quotes; %s", filterFieldHelp)
+	case e != name && field != FilterLabels:
+		return Filter{}, p.refuseTokenf(p.token(e), "must have keys below labels only; %s", filterFieldHelp)
+	case e != name && key == "":
+		return Filter{}, p.refuseTokenf(p.token(e), "must not have an empty key")
+	}
+	return Filter{Field: field, Key: key}, nil
+}
+
+// compare reads a value, or several that are joined, and compares the field on the left with each.
+func (p *filterParser) compare(left Filter, value *expr.Expr) (*Filter, error) {
+	each := func(one *expr.Expr) (*Filter, error) { return p.compare(left, one) }
+	call := value.GetCallExpr()
+	switch op := filterOps[call.GetFunction()]; {
+	case op == FilterNot:
+		return negated(each(call.GetArgs()[0]))
+	case op == FilterOr, call.GetFunction() == filtering.FunctionAnd:
+		return p.join(op, operands(value, call.GetFunction()), each)
+	case op != 0:
+		return nil, p.refuseTokenf(p.token(value), "must have a value here, and text with spaces in quotes")
+	}
+	if p.comparisons++; p.comparisons > maxFilterComparisons {
+		return nil, p.tooMany(value)
+	}
+	read, err := p.value(value)
+	if err != nil {
+		return nil, err
+	}
+	return p.compareOne(left, read)
+}
+
+// filterValue is what a field is compared with.
+type filterValue struct {
+	text      string
+	prefix    bool // a * followed
+	timestamp bool // it was within timestamp(…)
+	token     int
+}
+
+// value reads a value.
+func (p *filterParser) value(e *expr.Expr) (filterValue, error) {
 	call := e.GetCallExpr()
 	if call == nil {
-		return c.fail("must compare fields; " + filterHelp)
+		return p.literal(p.token(e))
 	}
-	if level > 2*maxFilterComparisons {
-		return c.fail("must have at most 64 comparisons")
+	args := call.GetArgs()
+	if call.GetFunction() != filtering.FunctionTimestamp || len(args) != 1 || args[0].GetConstExpr() == nil {
+		return filterValue{}, p.refuseTokenf(p.token(e), "must have no function but timestamp, of one text in quotes")
 	}
-	if call.GetFunction() == filtering.FunctionNotEquals {
-		equal := c.comparison(FilterEqual, call.GetArgs())
-		return &Filter{Op: FilterNot, Args: []*Filter{equal}}
-	}
-	op, known := filterOps[call.GetFunction()]
-	if !known {
-		return c.fail("has no functions; write times as RFC 3339 in quotes")
-	}
-	if op > FilterNot {
-		return c.comparison(op, call.GetArgs())
-	}
-	filter := &Filter{Op: op}
-	for _, arg := range call.GetArgs() {
-		if c.flaw == "" {
-			filter.Args = append(filter.Args, c.check(arg, level+1))
-		}
-	}
-	return filter
+	value, err := p.literal(p.token(args[0]))
+	value.timestamp = true
+	return value, err
 }
 
-var filterFields = map[string]FilterField{
-	"profile":      FilterProfile,
-	"displayName":  FilterDisplayName,
-	"sessionType":  FilterType,
-	"owners":       FilterOwners,
-	"allowedUsers": FilterAllowedUsers,
-	"creator":      FilterCreator,
-	"labels":       FilterLabels,
-	"description":  FilterDescription,
-	"createTime":   FilterCreateTime,
-	"updateTime":   FilterUpdateTime,
-	"expireTime":   FilterExpireTime,
+// literal reads what is in quotes, or a word as the client wrote it, whatever the parser took it for: 007 stays so.
+func (p *filterParser) literal(first int) (filterValue, error) {
+	raw, tokens := p.word(first)
+	text := raw
+	quoted := p.tokens[first].Type == filtering.TokenTypeString
+	// In parentheses the parser takes the minus of a number for one of its own.
+	if tokens > 1 && strings.ContainsAny(raw, `"'`) || p.tokens[first-1].Type == filtering.TokenTypeMinus {
+		return filterValue{}, p.refuseTokenf(first, "must have this value in quotes as a whole")
+	}
+	if quoted {
+		text, _ = p.tokens[first].Unquote() // the scan has seen that it can be
+		raw = raw[1 : len(raw)-1]
+	}
+	// What is escaped is no star in the raw text.
+	before, prefix := strings.CutSuffix(raw, "*")
+	if strings.Contains(before, "*") {
+		return filterValue{}, p.refuseTokenf(first, `must have a * only at the end of a text; a * that is meant is "\x2a"`)
+	}
+	if prefix {
+		text = strings.TrimSuffix(text, "*")
+	}
+	return filterValue{text: text, prefix: prefix, token: first}, nil
 }
 
-func (c *filterChecker) comparison(op FilterOp, args []*expr.Expr) *Filter {
-	if c.comparisons++; c.comparisons > maxFilterComparisons {
-		return c.fail("must have at most 64 comparisons")
+// compareOne checks the operator and the value by the field's type.
+func (p *filterParser) compareOne(f Filter, value filterValue) (*Filter, error) {
+	if f.Op == FilterHas && value.prefix && value.text == "" && !value.timestamp {
+		f.Op = FilterPresent
+		return &f, nil
 	}
-	if len(args) != 2 {
-		return c.fail("is malformed; " + filterHelp)
-	}
-	name, key, ok := fieldName(args[0])
-	field, known := filterFields[camelCase(name)]
-	if !ok || !known {
-		return c.fail("compares what is not a field; " + filterFieldHelp)
-	}
-	if key != "" && field != FilterLabels {
-		return c.fail("only labels have keys; " + filterFieldHelp)
-	}
-	f := &Filter{Op: op, Field: field, Key: key}
-	switch field {
-	case FilterOwners, FilterAllowedUsers:
-		return c.list(f, args[1])
-	case FilterLabels:
-		return c.label(f, args[1])
-	case FilterType:
-		return c.sessionType(f, args[1])
-	case FilterCreateTime, FilterUpdateTime, FilterExpireTime:
-		return c.time(f, args[1])
+	var rule string
+	switch {
+	case f.Field.isTime():
+		rule = f.setTime(value)
+	case value.timestamp:
+		rule = "must have timestamp with createTime, updateTime and expireTime only"
+	case f.Field == FilterType:
+		rule = f.setType(value)
+	case f.Field == FilterOwners || f.Field == FilterAllowedUsers:
+		rule = f.setUser(value)
+	case f.Field == FilterLabels && f.Key == "":
+		rule = f.setKey(value)
 	default:
-		return c.text(f, args[1])
+		rule = f.setText(value)
 	}
+	if rule != "" {
+		return nil, p.refuseTokenf(value.token, "%s", rule)
+	}
+	return &f, nil
 }
 
-// fieldName reads a field, and the key below it.
-func fieldName(e *expr.Expr) (name, key string, ok bool) {
-	if ident := e.GetIdentExpr(); ident != nil {
-		return ident.GetName(), "", true
+// The setters take a value into a comparison, or say which rule it breaks.
+
+func (f *Filter) setText(value filterValue) (broken string) {
+	f.equalIfHas()
+	f.Text, f.Prefix = value.text, value.prefix
+	if f.Prefix && f.Op != FilterEqual {
+		return "must have a * only after = != and :"
 	}
-	selected := e.GetSelectExpr()
-	ident := selected.GetOperand().GetIdentExpr()
-	if ident == nil || selected.GetField() == "" {
-		return "", "", false
-	}
-	return ident.GetName(), selected.GetField(), true
+	return ""
 }
 
-// argument reads a value: a string, or a bare word.
-func argument(e *expr.Expr) (text string, ok bool) {
-	if ident := e.GetIdentExpr(); ident != nil {
-		return ident.GetName(), true
-	}
-	if constant, is := e.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue); is {
-		return constant.StringValue, true
-	}
-	return "", false
-}
-
-func (c *filterChecker) list(f *Filter, value *expr.Expr) *Filter {
-	text, ok := argument(value)
-	if !ok || f.Op != FilterHas || strings.Contains(text, "*") {
-		return c.fail(`owners and allowedUsers are asked by :, as in owners:"user-1"`)
-	}
-	f.Text = text
-	return f
-}
-
-func (c *filterChecker) label(f *Filter, value *expr.Expr) *Filter {
-	if f.Key != "" {
-		if text, ok := argument(value); ok && f.Op == FilterHas && text == "*" {
-			return f
-		}
-		return c.text(f, value)
-	}
-	text, ok := argument(value)
-	if !ok || f.Op != FilterHas {
-		return c.fail(`labels are asked by key, as in labels.tenant = "t7" or labels:tenant`)
-	}
-	f.Key = text
-	return f
-}
-
-func (c *filterChecker) text(f *Filter, value *expr.Expr) *Filter {
-	text, ok := argument(value)
-	if !ok {
-		return c.fail("text must be in quotes")
-	}
+// equalIfHas turns the colon into what it means for a single value.
+func (f *Filter) equalIfHas() {
 	if f.Op == FilterHas {
 		f.Op = FilterEqual
 	}
-	f.Text, f.Prefix = strings.CutSuffix(text, "*")
-	if strings.Contains(f.Text, "*") || f.Prefix && f.Op != FilterEqual {
-		return c.fail("a * may stand only at the end of text that is compared with = or :")
-	}
-	return f
 }
 
-func (c *filterChecker) sessionType(f *Filter, value *expr.Expr) *Filter {
-	if f.Op == FilterHas {
-		f.Op = FilterEqual
+func (f *Filter) setType(value filterValue) (broken string) {
+	f.equalIfHas()
+	number, err := strconv.Atoi(value.text)
+	byName := err != nil
+	if byName {
+		number = int(typeNames[strings.TrimPrefix(value.text, typeNamePrefix)])
 	}
-	if constant, is := value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value); is {
-		f.Number = constant.Int64Value
-		return f
+	if number < int(Public) || number > int(Temporary) || value.prefix || byName && f.Op != FilterEqual {
+		return "must compare sessionType with 1, 2 or 3, or by = or != with PUBLIC, PRIVATE or TEMPORARY"
 	}
-	text, _ := argument(value)
-	t, known := typeNames[strings.TrimPrefix(text, typeNamePrefix)]
-	if !known || f.Op != FilterEqual {
-		return c.fail("sessionType is compared with 1, 2, 3, or for equality with PUBLIC, PRIVATE, TEMPORARY")
-	}
-	f.Number = int64(t)
-	return f
+	f.Number = int64(number)
+	return ""
 }
 
-func (c *filterChecker) time(f *Filter, value *expr.Expr) *Filter {
-	text, ok := argument(value)
-	if ok && text == "*" && f.Op == FilterHas {
-		return f
-	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if !ok || err != nil || f.Op == FilterHas || t.Year() < 1970 {
-		return c.fail(`times are compared with RFC 3339 in quotes, as in createTime > "2026-01-31T00:00:00Z"`)
+func (f *Filter) setTime(value filterValue) (broken string) {
+	f.equalIfHas()
+	t, err := time.Parse(time.RFC3339Nano, value.text)
+	if year := t.UTC().Year(); err != nil || year < 1 || year > 9999 || value.prefix {
+		return `must compare times with RFC 3339 in quotes, as in createTime > "2026-01-31T00:00:00Z"`
 	}
 	f.Number = int64(TimeOf(t))
-	return f
+	return ""
+}
+
+func (f *Filter) setUser(value filterValue) (broken string) {
+	f.Text = value.text
+	if f.Op != FilterHas || value.prefix {
+		return `must ask owners and allowedUsers by : for a whole user, as in owners:"user-1"`
+	}
+	return ""
+}
+
+func (f *Filter) setKey(value filterValue) (broken string) {
+	f.Key = value.text
+	if f.Op != FilterHas || value.prefix || f.Key == "" {
+		return `must ask labels by a key, as in labels.tenant = "t7" or labels:tenant`
+	}
+	f.Op = FilterPresent
+	return ""
 }

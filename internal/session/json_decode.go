@@ -67,7 +67,7 @@ func malformed(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
-	message := "the body is not one complete JSON value"
+	field, message := "body", "the body is not one complete JSON value"
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		why := "is malformed"
 		switch {
@@ -79,11 +79,12 @@ func malformed(err error) error {
 			why = "is not valid UTF-8"
 		}
 		message = fmt.Sprintf("the body's JSON %s at byte %d", why, syntax.ByteOffset)
-		if place := shown(pathOf(syntax.JSONPointer)); place != "" {
-			message += " (" + place + ")"
+		if place := strings.TrimPrefix(pathOf(syntax.JSONPointer), "."); place != "" {
+			field = shown(place)
+			message += " (" + field + ")"
 		}
 	}
-	return malformedAt("body", "must be one JSON object", message)
+	return malformedAt(field, "must be well-formed JSON", message)
 }
 
 func malformedAt(field, rule, message string) error {

@@ -120,9 +120,11 @@ func (c *compactor) number(b []byte, text string) []byte {
 		c.fail("must be a number that an IEEE double holds")
 		return b
 	}
-	if integer := !strings.ContainsAny(text, ".eE"); integer && math.Abs(f) > maxSafeInteger {
-		c.fail("must be an integer of at most 2^53-1 either way, or a string")
-		return b
+	if math.Abs(f) > maxSafeInteger {
+		if !strings.ContainsAny(text, ".eE") {
+			c.fail("must be an integer of at most 2^53-1 either way, or a string")
+		}
+		return strconv.AppendFloat(b, f, 'e', -1, 64) // written out it would look like such an integer
 	}
 	if f == 0 {
 		f = 0 // not -0

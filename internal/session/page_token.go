@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 
 	"github.com/parleyhq/parley/internal/fault"
 )
@@ -47,6 +48,7 @@ const (
 	maxTokenBytes = tokenFixed + 4*MaxDisplayNameCharacters
 )
 
+// encode makes the token of a position in the list.
 func (t *pageTokens) encode(p *Position, b tokenBinding) string {
 	body := append(make([]byte, 0, tokenFixed+len(p.DisplayName)), p.UID[:]...)
 	body = binary.BigEndian.AppendUint64(body, uint64(p.UpdateTime))
@@ -54,9 +56,11 @@ func (t *pageTokens) encode(p *Position, b tokenBinding) string {
 	return base64.RawURLEncoding.EncodeToString(append(t.mac(body, b), body...))
 }
 
+// decode reads a token, which has to be the list's own. Its fault is InvalidArgument at pageToken.
 func (t *pageTokens) decode(token string, b tokenBinding) (*Position, error) {
 	invalid := fault.Invalid("pageToken", "must be the nextPageToken of a list with the same filter, orderBy and caller")
-	if len(token) > base64.RawURLEncoding.EncodedLen(maxTokenBytes) {
+	// The decoder would skip line ends: a token is to be read in one spelling only.
+	if len(token) > base64.RawURLEncoding.EncodedLen(maxTokenBytes) || strings.ContainsAny(token, "\r\n") {
 		return nil, invalid
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)

@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/storetest"
+)
+
+func TestOpenRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(t *testing.T, dir string)
+		keys    *session.KeyRing
+		want    string
+	}{
+		{"a directory in use", func(t *testing.T, dir string) { openStore(t, Config{Dir: dir}) }, nil, "another server uses this data directory"},
+		{"a newer schema", makeNewer, nil, "of a newer version of Parley (schema 99999; this one knows 1)"},
+		{"another server's key", makeStore, session.NewKeyRing(), "another server key"},
+		{"a file that is no database", func(t *testing.T, dir string) {
+			writeFile(t, filepath.Join(dir, FileName), strings.Repeat("not a database. ", 1000))
+		}, nil, "not a database"},
+		{"a damaged file", damage, nil, "malformed"},
+		{"a directory that is not there", func(t *testing.T, dir string) {
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		}, nil, "no such file or directory"},
+		{"a directory that cannot be written", func(t *testing.T, dir string) {
+			if os.Geteuid() == 0 {
+				t.Skip("root may write everywhere")
+			}
+			if err := os.Chmod(dir, 0o500); err != nil { //nolint:gosec // a directory needs its x bit
+				t.Fatal(err)
+			}
+		}, nil, "permission denied"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			c.prepare(t, dir)
+			store, err := tryOpen(t, Config{Dir: dir, Keys: c.keys})
+			if err == nil {
+				closeStore(t, store)
+				t.Fatal("Open succeeded")
+			}
+			if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("Open = %q, want it to say %q and where", err, c.want)
+			}
+		})
+	}
+}
+
+// TestOpenAfterRefusal: what refused a directory does not keep it.
+func TestOpenAfterRefusal(t *testing.T) {
+	dir := t.TempDir()
+	makeStore(t, dir)
+	if store, err := tryOpen(t, Config{Dir: dir, Keys: session.NewKeyRing()}); err == nil {
+		closeStore(t, store)
+		t.Fatal("Open with another key succeeded")
+	}
+	openStore(t, Config{Dir: dir})
+}
+
+func TestOpenSyncsEachCommit(t *testing.T) {
+	store := openStore(t, Config{Dir: t.TempDir()})
+	for pragma, want := range map[string]int64{"synchronous": 2, "foreign_keys": 1} {
+		got, err := store.engine.integer("PRAGMA " + pragma)
+		if err != nil || got != want {
+			t.Errorf("PRAGMA %s = %d, %v, want %d", pragma, got, err, want)
+		}
+	}
+	var mode driver.Value
+	err := store.engine.query("PRAGMA journal_mode", nil, func(row []driver.Value) error {
+		mode = row[0]
+		return nil
+	})
+	if err != nil || mode != "wal" {
+		t.Errorf("PRAGMA journal_mode = %v, %v, want wal", mode, err)
+	}
+}
+
+// makeStore leaves a store of a few sessions.
+func makeStore(t *testing.T, dir string) {
+	t.Helper()
+	store, err := tryOpen(t, Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, store)
+	for range 5 {
+		create := storetest.Creation{Spec: session.Spec{Owners: []string{"user-1"}}}
+		if _, err := create.Create(t.Context(), store); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// makeNewer leaves a store of a later version.
+func makeNewer(t *testing.T, dir string) {
+	t.Helper()
+	makeStore(t, dir)
+	c, err := open(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)`); err != nil {
+		t.Error(err)
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// damage leaves a store with its first page but for the header overwritten.
+func damage(t *testing.T, dir string) {
+	t.Helper()
+	makeStore(t, dir)
+	path := filepath.Join(dir, FileName)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(content[100:4096], strings.Repeat("x", 4096))
+	writeFile(t, path, string(content))
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,77 @@
+// Package contract_test holds the public contract of the REST API as black-box tests. They run against a server of
+// their own, or against the one that PARLEY_TEST_URL names.
+package contract_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/parleyhq/parley/internal/app"
+	"github.com/parleyhq/parley/internal/config"
+)
+
+// baseURL is where the server under test is, without a slash at the end.
+var baseURL string
+
+// client never follows redirects: a test sees what the server says.
+var client = &http.Client{
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 32},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	defer client.CloseIdleConnections()
+	if given := os.Getenv("PARLEY_TEST_URL"); given != "" {
+		baseURL = strings.TrimSuffix(given, "/")
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "parley-contract-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() {
+		if removed := os.RemoveAll(dir); err == nil {
+			err = removed
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	server, err := app.New(ctx, config.Config{
+		Listen: "127.0.0.1:0", GRPCListen: "127.0.0.1:0", DataDir: dir, Auth: "dev",
+		CORSOrigins: []string{trustedOrigin},
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return 1, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	baseURL = "http://" + server.Addr()
+
+	code = m.Run()
+
+	client.CloseIdleConnections()
+	cancel()
+	if err := <-done; err != nil {
+		return 1, fmt.Errorf("the server did not end in order: %w", err)
+	}
+	return code, goleak.Find()
+}
+
+// trustedOrigin is a web origin that the server is told to trust.
+const trustedOrigin = "https://trusted.example.com"
