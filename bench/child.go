@@ -122,7 +122,7 @@ func load(ctx context.Context, c loadConfig, stderr io.Writer) (loadResult, erro
 		"-loops", strconv.Itoa(min(c.Loops, c.Conns)),
 		"-ids", strconv.Itoa(c.IDs),
 		"-seed", strconv.FormatUint(c.Seed, 10),
-		"-pid", fmt.Sprint(c.PID),
+		"-pid", strconv.Itoa(c.PID),
 		"-requests", strconv.FormatInt(c.Requests, 10),
 		"-warmup", c.Warmup.String(),
 		"-duration", c.Duration.String(),

@@ -159,6 +159,7 @@ func (s *script) templates() (main, named *template) {
 		return newTemplate("PATCH", s.addr, path, updateBody), nil
 	case preload:
 		named = newTemplate("POST", s.addr, sessionsPath+"?sessionId=b-"+idMark, createBody)
+	case create:
 	}
 	return newTemplate("POST", s.addr, sessionsPath, createBody), named
 }

@@ -40,7 +40,7 @@ func newWorkspace(dataDir string) (*workspace, error) {
 	}
 	data, err := os.MkdirTemp(dataDir, ".parley-bench-*")
 	if err != nil {
-		return nil, fmt.Errorf("%w (and removing: %v)", err, os.RemoveAll(programs))
+		return nil, errors.Join(err, os.RemoveAll(programs))
 	}
 	return &workspace{programs, data}, nil
 }
@@ -65,6 +65,7 @@ func (w *workspace) build(ctx context.Context, stderr io.Writer) (string, error)
 // server is a running server with what was measured at its start.
 type server struct {
 	*child
+
 	addr     string
 	ready    time.Duration // from its start to the first 200 of /readyz
 	sessions int           // created before measuring

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,7 +71,7 @@ func launch(t *testing.T, dir string, wrap ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(wrap[:len(wrap):len(wrap)], binary, "serve",
+	args := append(slices.Clone(wrap), binary, "serve",
 		"--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--data-dir", dir)
 	s := &server{
 		t:      t,

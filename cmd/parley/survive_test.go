@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -98,10 +99,7 @@ func (l *ledger) settle(t *testing.T, id string, fields, found document) {
 	case fields == nil:
 		t.Errorf("session %s is another one after a delete that was not answered:\n%s", id, cmp.Diff(before, found))
 	default:
-		want := make(document)
-		for name, value := range found {
-			want[name] = value
-		}
+		want := maps.Clone(found)
 		for name, value := range before {
 			if name != "etag" && name != "updateTime" {
 				want[name] = value

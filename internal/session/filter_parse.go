@@ -8,6 +8,8 @@ import (
 
 	"go.einride.tech/aip/filtering"
 	expr "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
+
+	"github.com/parleyhq/parley/internal/fault"
 )
 
 // Limits of a filter.
@@ -35,13 +37,16 @@ const (
 //   - sessionType is compared with 1, 2 and 3, or with = and != with PUBLIC, PRIVATE and TEMPORARY.
 //   - owners and allowedUsers are asked for one user by the colon; labels for a key.
 //   - Times are RFC 3339 in quotes, or in timestamp(…). As everywhere, what is finer than a microsecond is dropped.
-//   - The colon is = for what is no list. With a bare * it asks whether there is anything: expireTime:*.
+//   - The colon is = for what is no list. With a lone * it asks whether there is anything: expireTime:*, description:*.
 //
 // What a session does not have is equal to nothing, nor less nor greater. So != and NOT hold for it: they are true
 // unless the comparison is.
 //
 // The fault of anything that cannot be served is InvalidArgument at filter, and says where and what can.
 func ParseFilter(text string) (*Filter, error) {
+	if len(text) > maxFilterBytes {
+		return nil, fault.Invalid("filter", "must be at most %d bytes", maxFilterBytes)
+	}
 	scanned, err := scanFilter(text)
 	if err != nil {
 		return nil, err
@@ -245,8 +250,9 @@ func (p *filterParser) literal(first int) (filterValue, error) {
 	raw, tokens := p.word(first)
 	text := raw
 	quoted := p.tokens[first].Type == filtering.TokenTypeString
+	number := !quoted && p.tokens[first].Type != filtering.TokenTypeText
 	// In parentheses the parser takes the minus of a number for one of its own.
-	if tokens > 1 && strings.ContainsAny(raw, `"'`) || p.tokens[first-1].Type == filtering.TokenTypeMinus {
+	if tokens > 1 && strings.ContainsAny(raw, `"'`) || number && p.tokens[first-1].Type == filtering.TokenTypeMinus {
 		return filterValue{}, p.refuseTokenf(first, "must have this value in quotes as a whole")
 	}
 	if quoted {

@@ -25,9 +25,6 @@ type filterText struct {
 // otherwise than it was meant.
 func scanFilter(source string) (*filterText, error) {
 	t := &filterText{source: source}
-	if len(source) > maxFilterBytes {
-		return nil, fault.Invalid("filter", "must be at most %d bytes", maxFilterBytes)
-	}
 	if flaw := textFlaw(source); flaw != "" {
 		return nil, fault.Invalid("filter", "%s", flaw)
 	}

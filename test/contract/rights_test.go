@@ -16,9 +16,19 @@ func TestWhoMaySeeAndChange(t *testing.T) {
 		user        string
 		read, write string
 	}{
-		{1, "owner", seen, changed}, {1, "allowed", seen, denied}, {1, "other", seen, denied}, {1, "blocked", seen, denied}, {1, "", seen, changed},
-		{2, "owner", seen, changed}, {2, "allowed", seen, denied}, {2, "other", absent, absent}, {2, "", seen, changed},
-		{3, "owner", seen, changed}, {3, "allowed", seen, denied}, {3, "other", absent, absent}, {3, "", seen, changed},
+		{1, "owner", seen, changed},
+		{1, "allowed", seen, denied},
+		{1, "other", seen, denied},
+		{1, "blocked", seen, denied},
+		{1, "", seen, changed},
+		{2, "owner", seen, changed},
+		{2, "allowed", seen, denied},
+		{2, "other", absent, absent},
+		{2, "", seen, changed},
+		{3, "owner", seen, changed},
+		{3, "allowed", seen, denied},
+		{3, "other", absent, absent},
+		{3, "", seen, changed},
 	} {
 		id, _ := create(t, object{
 			"sessionType": test.kind, "owners": []any{"owner"}, "allowedUsers": []any{"allowed"}, "blockedUsers": []any{"blocked"},
@@ -48,8 +58,10 @@ func TestWhoMaySeeAndChange(t *testing.T) {
 func TestWhoFindsASessionInTheList(t *testing.T) {
 	mark := newID()
 	for _, kind := range []int{1, 2, 3} {
-		create(t, object{"sessionType": kind, "owners": []any{"owner"}, "allowedUsers": []any{"allowed", "owner"},
-			"labels": object{"mark": mark}, "displayName": []string{"", "public", "private", "temporary"}[kind]})
+		create(t, object{
+			"sessionType": kind, "owners": []any{"owner"}, "allowedUsers": []any{"allowed", "owner"},
+			"labels": object{"mark": mark}, "displayName": []string{"", "public", "private", "temporary"}[kind],
+		})
 	}
 	for user, want := range map[string][]string{
 		"owner": {"public", "private", "temporary"}, "allowed": {"public", "private", "temporary"},

@@ -19,8 +19,11 @@ func TestUpdateChangesWhatTheMaskNames(t *testing.T) {
 		body object
 		want object
 	}{
-		"no mask: what the body has": {"", object{"displayName": "N", "description": ""},
-			object{"displayName": "N", "description": "", "profile": "assistant", "labels": object{"a": "1", "b.c": "2"}}},
+		"no mask: what the body has": {
+			"",
+			object{"displayName": "N", "description": ""},
+			object{"displayName": "N", "description": "", "profile": "assistant", "labels": object{"a": "1", "b.c": "2"}},
+		},
 		"no mask: an empty list counts":    {"", object{"allowedUsers": []any{}}, object{"allowedUsers": []any{}}},
 		"no mask: null is absent":          {"", object{"description": nil}, object{"description": "old"}},
 		"no mask: labels whole":            {"", object{"labels": object{"z": "9"}}, object{"labels": object{"z": "9"}}},
@@ -37,8 +40,10 @@ func TestUpdateChangesWhatTheMaskNames(t *testing.T) {
 		"a label":                          {mask("labels.a"), object{"labels": object{"a": "9", "n": "no"}}, object{"labels": object{"a": "9", "b.c": "2"}}},
 		"a label that is removed":          {mask("labels.a"), object{}, object{"labels": object{"b.c": "2"}}},
 		"a label in backticks":             {mask("labels.`b.c`"), object{"labels": object{"b.c": "9"}}, object{"labels": object{"a": "1", "b.c": "9"}}},
-		"everything": {mask("*"), draft(object{"profile": "other"}),
-			object{"profile": "other", "description": "", "labels": object{}, "allowedUsers": []any{}, "options": nil}},
+		"everything": {
+			mask("*"), draft(object{"profile": "other"}),
+			object{"profile": "other", "description": "", "labels": object{}, "allowedUsers": []any{}, "options": nil},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, _ := create(t, start)

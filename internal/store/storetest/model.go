@@ -52,6 +52,7 @@ func (m model) list(q *session.Query) []string {
 			byField = cmp.Compare(a.UpdateTime, b.UpdateTime)
 		case session.ByDisplayName:
 			byField = cmp.Compare(a.DisplayName, b.DisplayName)
+		case session.ByCreateTime:
 		}
 		return cmp.Or(byField, cmp.Compare(a.CreateTime, b.CreateTime))
 	})
