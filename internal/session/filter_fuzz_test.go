@@ -16,7 +16,7 @@ func FuzzFilter(f *testing.F) {
 		`create_time >= timestamp("2026-01-31T00:00:00.5+02:00") AND expireTime:*`, `creator = (-5)`, `creator = -1.5 -profile = .5`,
 		`NOT (profile = com.example.1 OR ( description < "\r\n" ) )`, `profile = "a`, `((((`, `AND()`, `FUZZY(a, b)`, `a = b = c`,
 		`regex(profile, "a")`, "profile = \"\x00\"", "profile = \xff", `profile = 99999999999999999999`, `profile = 0x`,
-		`NOT NOT a`, `profile = "a*'"`, `createTime < "0001-01-01T00:00:00+23:59"`, `profile = a."b"`, `labels."" = x`,
+		`-NOT a`, `profile = "a*'"`, `createTime < "0001-01-01T00:00:00+23:59"`, `profile = a."b"`, `labels."" = x`,
 	} {
 		f.Add(seed)
 	}

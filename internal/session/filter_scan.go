@@ -63,6 +63,9 @@ func (t *filterText) add(token filtering.Token) error {
 		t.dropSpace()
 	default:
 	}
+	if len(t.tokens) == maxFilterTokens {
+		return t.refusef(int(token.Position.Offset), "must have at most %d words and signs", maxFilterTokens)
+	}
 	t.tokens = append(t.tokens, token)
 	return nil
 }

@@ -1,8 +1,8 @@
 package session
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/base64"
 	"encoding/binary"
 	"strings"
@@ -29,11 +29,23 @@ func pageSize(asked int32, v *fault.Violations) int {
 	}
 }
 
-// pageTokens makes and reads page tokens: a position and a MAC over it and over the list that it belongs to, so that a
-// token is good for that list alone, and nobody else can make one.
-type pageTokens struct{ key []byte }
+// pageTokens makes and reads page tokens. A token is a position, sealed: it is good only for the list that it was made
+// for, nobody else can make one, and nobody can read it. The last is needed because a position may be that of a session
+// which its reader may not know of.
+type pageTokens struct{ aead cipher.AEAD }
 
-func newPageTokens(key []byte) *pageTokens { return &pageTokens{key: key} }
+// newPageTokens takes a key of 32 bytes.
+func newPageTokens(key []byte) *pageTokens {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // the key's length is a constant of ours
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return &pageTokens{aead: aead}
+}
 
 // tokenBinding is the list that a token belongs to.
 type tokenBinding struct {
@@ -42,10 +54,24 @@ type tokenBinding struct {
 	caller Caller
 }
 
+// append writes the binding so that no two lists have the same.
+func (b tokenBinding) append(to []byte) []byte {
+	admin, descending := byte(0), byte(0)
+	if b.caller.Admin {
+		admin = 1
+	}
+	if b.order.Descending {
+		descending = 1
+	}
+	to = append(to, admin, descending, byte(b.order.By))
+	to = binary.BigEndian.AppendUint64(to, uint64(len(b.caller.User)))
+	to = append(to, b.caller.User...)
+	return append(to, b.filter...)
+}
+
 const (
-	tokenMACBytes = 16
-	tokenFixed    = tokenMACBytes + len(UID{}) + 8
-	maxTokenBytes = tokenFixed + 4*MaxDisplayNameCharacters
+	tokenFixed    = len(UID{}) + 8 // and then the display name
+	maxTokenBytes = tokenFixed + 4*MaxDisplayNameCharacters + 64
 )
 
 // encode makes the token of a position in the list.
@@ -53,7 +79,7 @@ func (t *pageTokens) encode(p *Position, b tokenBinding) string {
 	body := append(make([]byte, 0, tokenFixed+len(p.DisplayName)), p.UID[:]...)
 	body = binary.BigEndian.AppendUint64(body, uint64(p.UpdateTime))
 	body = append(body, p.DisplayName...)
-	return base64.RawURLEncoding.EncodeToString(append(t.mac(body, b), body...))
+	return base64.RawURLEncoding.EncodeToString(t.aead.Seal(nil, nil, body, b.append(nil)))
 }
 
 // decode reads a token, which has to be the list's own. Its fault is InvalidArgument at pageToken.
@@ -63,12 +89,12 @@ func (t *pageTokens) decode(token string, b tokenBinding) (*Position, error) {
 	if len(token) > base64.RawURLEncoding.EncodedLen(maxTokenBytes) || strings.ContainsAny(token, "\r\n") {
 		return nil, invalid
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < tokenFixed {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil {
 		return nil, invalid
 	}
-	mac, body := raw[:tokenMACBytes], raw[tokenMACBytes:]
-	if !hmac.Equal(mac, t.mac(body, b)) {
+	body, err := t.aead.Open(nil, nil, sealed, b.append(nil))
+	if err != nil || len(body) < tokenFixed {
 		return nil, invalid
 	}
 	uid, rest := body[:len(UID{})], body[len(UID{}):]
@@ -77,21 +103,4 @@ func (t *pageTokens) decode(token string, b tokenBinding) (*Position, error) {
 		UpdateTime:  Time(binary.BigEndian.Uint64(rest)),
 		DisplayName: string(rest[8:]),
 	}, nil
-}
-
-func (t *pageTokens) mac(body []byte, b tokenBinding) []byte {
-	admin, descending := byte(0), byte(0)
-	if b.caller.Admin {
-		admin = 1
-	}
-	if b.order.Descending {
-		descending = 1
-	}
-	mac := hmac.New(sha256.New, t.key)
-	mac.Write([]byte{admin, descending, byte(b.order.By)})
-	for _, part := range [][]byte{[]byte(b.filter), []byte(b.caller.User), body} {
-		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		mac.Write(part)
-	}
-	return mac.Sum(nil)[:tokenMACBytes]
 }

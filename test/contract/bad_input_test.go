@@ -90,16 +90,12 @@ func TestWellFormedJSONThatIsWrong(t *testing.T) {
 		"NUL in a key of options":     {raw(`,"options":{"\u0000":1}`), "options"},
 		"NUL in a key of labels":      {raw(`,"labels":{"\u0000":"v"}`), "labels"},
 		"an escaped control":          {raw(`,"allowedUsers":["a\u0007"]`), "allowedUsers[0]"},
-		"a channel beyond int32":      {raw(`,"default_channels":[1]`), "defaultChannels"},
+		"a channel beyond int32":      {strings.Replace(raw(""), "[1]", "[1,2147483648]", 1), "defaultChannels[1]"},
 		"an overflow in options":      {raw(`,"options":{"n":1e400}`), "options.n"},
 		"an integer beyond 2^53":      {raw(`,"options":{"n":[0,-9007199254740992]}`), "options.n[1]"},
 		"an unknown field":            {raw(`,"colour":"red"`), "colour"},
 		"an unknown field, not ASCII": {raw(`,"fürbe":"red"`), "fürbe"},
 	} {
-		if name == "a channel beyond int32" {
-			test.body = strings.Replace(raw(""), "[1]", "[1,2147483648]", 1)
-			test.field = "defaultChannels[1]"
-		}
 		t.Run(name, func(t *testing.T) {
 			f := do(t, http.MethodPost, sessions, test.body).
 				refused(t, http.StatusBadRequest, "INVALID_ARGUMENT", "INVALID_FIELDS")

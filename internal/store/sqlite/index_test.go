@@ -25,7 +25,7 @@ func TestIndexIsComplete(t *testing.T) {
 			store := openStore(t, Config{Dir: dir})
 			for i := range 700 {
 				ids = doSomething(t, store, random, ids)
-				if i%100 == 99 {
+				if i%350 == 349 {
 					wantIndexed(t, store)
 				}
 			}

@@ -1,0 +1,134 @@
+package session
+
+import (
+	"bytes"
+	"encoding/base64"
+	"math"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+var (
+	testTokens   = newPageTokens([]byte("0123456789abcdef0123456789abcdef"))
+	testBinding  = tokenBinding{filter: `profile = "a"`, caller: Caller{User: "u1"}}
+	testPosition = Position{UID: NewUID(1_700_000_000_000_001, 7), UpdateTime: 1_700_000_000_000_002, DisplayName: "Décor"}
+)
+
+func TestPageTokenRoundTrip(t *testing.T) {
+	charset := regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	for _, by := range []OrderField{ByCreateTime, ByUpdateTime, ByDisplayName} {
+		for _, descending := range []bool{false, true} {
+			for _, p := range []Position{
+				{}, testPosition, {UpdateTime: math.MaxInt64}, {DisplayName: strings.Repeat("🙂", MaxDisplayNameCharacters)},
+			} {
+				binding := tokenBinding{order: Order{By: by, Descending: descending}}
+				token := testTokens.encode(&p, binding)
+				if !charset.MatchString(token) {
+					t.Errorf("token %q has other characters", token)
+				}
+				if got, err := testTokens.decode(token, binding); err != nil || *got != p {
+					t.Errorf("%v: %v, %v; want %v", binding.order, got, err, p)
+				}
+			}
+		}
+	}
+}
+
+func TestPageTokenOfAnotherList(t *testing.T) {
+	token := testTokens.encode(&testPosition, testBinding)
+	for name, change := range map[string]func(b *tokenBinding){
+		"filter":          func(b *tokenBinding) { b.filter = `profile = "b"` },
+		"no filter":       func(b *tokenBinding) { b.filter = "" },
+		"order":           func(b *tokenBinding) { b.order.By = ByUpdateTime },
+		"direction":       func(b *tokenBinding) { b.order.Descending = true },
+		"user":            func(b *tokenBinding) { b.caller.User = "u2" },
+		"admin":           func(b *tokenBinding) { b.caller.Admin = true },
+		"shifted by one":  func(b *tokenBinding) { b.filter += "u"; b.caller.User = "1" },
+		"shifted to user": func(b *tokenBinding) { b.caller.User = b.filter + b.caller.User; b.filter = "" },
+	} {
+		b := testBinding
+		change(&b)
+		wantNoToken(t, name, testTokens, token, b)
+	}
+	wantNoToken(t, "another key", newPageTokens([]byte("fedcba9876543210fedcba9876543210")), token, testBinding)
+}
+
+func TestPageTokenForged(t *testing.T) {
+	token := testTokens.encode(&testPosition, testBinding)
+	for i := range len(token) {
+		wantNoToken(t, "truncated", testTokens, token[:i], testBinding)
+		changed := []byte(token)
+		changed[i] = 'A'
+		if changed[i] == token[i] {
+			changed[i] = 'B'
+		}
+		wantNoToken(t, "changed", testTokens, string(changed), testBinding)
+	}
+	for _, forged := range []string{
+		token + "A", token + "=", token + "\n", "\n" + token, " " + token, token + token, "é", "\xff", "\x00",
+		strings.Repeat("A", 100), strings.Repeat("A", 1<<20),
+	} {
+		wantNoToken(t, "forged", testTokens, forged, testBinding)
+	}
+}
+
+func wantNoToken(t *testing.T, what string, tokens *pageTokens, token string, b tokenBinding) {
+	t.Helper()
+	p, err := tokens.decode(token, b)
+	if p != nil || !fault.Is(err, fault.InvalidArgument) {
+		t.Errorf("%s: %v, %v; want an InvalidArgument fault", what, p, err)
+		return
+	}
+	v := fault.From(err).Violations
+	if len(v) != 1 || v[0].Field != "pageToken" {
+		t.Errorf("%s: %v, want one of pageToken", what, v)
+	}
+}
+
+// TestPageTokenHides: the position may be that of a session that the caller must not know of.
+func TestPageTokenHides(t *testing.T) {
+	raw, err := base64.RawURLEncoding.DecodeString(testTokens.encode(&testPosition, testBinding))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(raw, []byte(testPosition.DisplayName)) || bytes.Contains(raw, testPosition.UID[:6]) {
+		t.Error("the token shows its position")
+	}
+}
+
+func TestPageSize(t *testing.T) {
+	for asked, want := range map[int32]int{0: 50, 1: 1, 1000: 1000, 1001: 1000, math.MaxInt32: 1000} {
+		var v fault.Violations
+		if got := pageSize(asked, &v); got != want || len(v) != 0 {
+			t.Errorf("pageSize(%d) = %d, %v; want %d", asked, got, v, want)
+		}
+	}
+	for _, asked := range []int32{-1, math.MinInt32} {
+		var v fault.Violations
+		if pageSize(asked, &v); len(v) != 1 || v[0].Field != "pageSize" {
+			t.Errorf("pageSize(%d): %v, want a violation of pageSize", asked, v)
+		}
+	}
+}
+
+func FuzzPageToken(f *testing.F) {
+	f.Add(testTokens.encode(&testPosition, testBinding), "Name")
+	f.Add(testTokens.encode(&Position{}, testBinding), "")
+	f.Add("", "\xff")
+	f.Add("AAAA", strings.Repeat("x", 2000))
+	f.Fuzz(func(t *testing.T, token, name string) {
+		if p, err := testTokens.decode(token, testBinding); err == nil && testTokens.encode(p, testBinding) != token {
+			t.Fatalf("%q is accepted, and is not what its position has", token)
+		}
+		if len(name) > 4*MaxDisplayNameCharacters {
+			return
+		}
+		p := Position{UID: NewUID(Time(len(name)), 1), DisplayName: name}
+		if got, err := testTokens.decode(testTokens.encode(&p, testBinding), testBinding); err != nil || *got != p {
+			t.Fatalf("%v, %v; want %v", got, err, p)
+		}
+	})
+}
