@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 
@@ -41,17 +39,13 @@ that --config names; flags beat variables, variables beat the file.`,
 }
 
 func newLog(to io.Writer, settings config.Config) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(settings.LogLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
+	level, err := settings.Level()
+	if err != nil {
+		return nil, err
 	}
 	options := &slog.HandlerOptions{Level: level}
-	switch settings.LogFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(to, options)), nil
-	case "json":
+	if settings.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(to, options)), nil
-	default:
-		return nil, errors.New("--log-format must be text or json")
 	}
+	return slog.New(slog.NewTextHandler(to, options)), nil
 }

@@ -5,7 +5,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
@@ -34,6 +36,8 @@ type Config struct {
 // FlagFile is the flag that names the configuration file.
 const FlagFile = "config"
 
+const flagOrigins = "cors-origin"
+
 const envPrefix = "PARLEY_"
 
 // Flags defines the flags of "parley serve", with their defaults.
@@ -44,7 +48,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("data-dir", "./parley-data", "directory of the database and the server key; made if need be")
 	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, made if need be")
 	flags.String("auth", "dev", "who is asking: dev (loopback only, everyone is the operator)")
-	flags.StringSlice("cors-origin", nil, "web origin whose pages may change things, besides our own; may repeat")
+	flags.StringSlice(flagOrigins, nil, "web origin whose pages may change things, besides our own; may repeat")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.String("log-format", "text", "text or json")
 }
@@ -52,7 +56,10 @@ func Flags(flags *pflag.FlagSet) {
 // Load reads the settings that the flags, the environment and the file give.
 func Load(flags *pflag.FlagSet) (Config, error) {
 	k := koanf.New("\x00") // names have no levels
-	path := stringSetting(flags, FlagFile)
+	path, err := filePath(flags)
+	if err != nil {
+		return Config{}, err
+	}
 	if path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
 			return Config{}, fmt.Errorf("%s: %w", path, err)
@@ -77,16 +84,20 @@ func Load(flags *pflag.FlagSet) (Config, error) {
 }
 
 func envSetting(name, value string) (string, any) {
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-"), value
+	name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
+	if name == flagOrigins {
+		return name, strings.Split(value, ",")
+	}
+	return name, value
 }
 
-// stringSetting finds a setting that is needed before the others are read.
-func stringSetting(flags *pflag.FlagSet, name string) string {
-	value, err := flags.GetString(name)
-	if err != nil {
-		return ""
+// filePath finds the setting that is needed before the others are read.
+func filePath(flags *pflag.FlagSet) (string, error) {
+	path, err := flags.GetString(FlagFile)
+	if path == "" {
+		path = os.Getenv(envPrefix + "CONFIG")
 	}
-	return value
+	return path, err
 }
 
 // check refuses what must not be combined.
@@ -100,10 +111,24 @@ func (c *Config) check() error {
 	default:
 		errs = append(errs, errors.New("--auth must be dev"))
 	}
+	if _, err := c.Level(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		errs = append(errs, errors.New("--log-format must be text or json"))
+	}
 	for _, origin := range c.CORSOrigins {
 		errs = append(errs, checkOrigin(origin))
 	}
 	return errors.Join(errs...)
+}
+
+// Level is the least important level that is logged.
+func (c *Config) Level() (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, errors.New("--log-level must be debug, info, warn or error")
+	}
+	return level, nil
 }
 
 func checkLoopback(flag, address string) error {
@@ -115,7 +140,7 @@ func checkLoopback(flag, address string) error {
 
 func checkOrigin(origin string) error {
 	u, err := url.Parse(origin)
-	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || strings.Contains(origin, "*") {
+	if err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host || strings.Contains(origin, "*") {
 		return fmt.Errorf("--cors-origin %s: must be an origin such as https://app.example.com", origin)
 	}
 	return nil

@@ -31,8 +31,19 @@ func NewHandler(config Config) http.Handler {
 	h := &handler{Config: config}
 	mux := http.NewServeMux()
 	h.routes(mux)
-	return mux
+	unknown := h.handle(unknownPath)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isUnclean(r.URL.Path) {
+			unknown(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
+
+// isUnclean tells whether the mux would answer the path with a redirect to another, which no client of an API follows.
+// No path of ours has a segment that begins with a dot.
+func isUnclean(path string) bool { return strings.Contains(path, "//") || strings.Contains(path, "/.") }
 
 type handler struct{ Config }
 
@@ -52,7 +63,6 @@ func (h *handler) routes(mux *http.ServeMux) {
 			http.MethodGet:    h.getSession,
 			http.MethodPatch:  h.updateSession,
 			http.MethodDelete: h.deleteSession,
-			http.MethodPost:   h.customMethod,
 		},
 		sessionsPath + "/{session}/join":               {http.MethodPost: unimplemented},
 		sessionsPath + "/{session}/leave":              {http.MethodPost: unimplemented},
@@ -69,6 +79,7 @@ func (h *handler) routes(mux *http.ServeMux) {
 		}
 		mux.HandleFunc(path, h.handle(methodNotAllowed(allow)))
 	}
+	mux.HandleFunc("POST "+sessionsPath+"/{session}", h.handle(customMethod))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.readyz)
 	mux.HandleFunc("/", h.handle(unknownPath))
@@ -150,7 +161,7 @@ func unimplemented(http.ResponseWriter, *http.Request, session.Caller) error {
 }
 
 // customMethod answers AIP-136 paths such as sessions/s:join; nothing else can be posted to a session.
-func (h *handler) customMethod(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func customMethod(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
 	switch _, verb, _ := strings.Cut(r.PathValue("session"), ":"); verb {
 	case "join", "leave":
 		return unimplemented(w, r, caller)

@@ -116,6 +116,9 @@ func (e *edge) settle(ctx context.Context, method string, panicked any, err erro
 	if status.Code(err) == codes.Unimplemented { // from the generated code, which knows no details
 		err = fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
 	}
+	if _, ok := status.FromError(err); ok { // gRPC's own services know their own statuses
+		return err
+	}
 	f := fault.From(err)
 	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {
 		return Status(f).Err()

@@ -12,8 +12,8 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 )
 
-// Limits of a filter. The parser takes some 7 us for a token, whatever comes of it: no filter within the other limits
-// has so many, unless it is written to have them.
+// Limits of a filter. The parser takes a few microseconds for each token, whatever comes of it, and nobody needs a
+// thousand of them for 64 comparisons.
 const (
 	maxFilterBytes       = 4096
 	maxFilterComparisons = 64

@@ -1,0 +1,191 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
+)
+
+// load reads the settings of arguments, and of a file if it has content.
+func load(t *testing.T, content string, arguments ...string) (Config, error) {
+	t.Helper()
+	if content != "" {
+		path := filepath.Join(t.TempDir(), "parley.yaml")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		arguments = append(arguments, "--config", path)
+	}
+	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	Flags(flags)
+	if err := flags.Parse(arguments); err != nil {
+		t.Fatal(err)
+	}
+	return Load(flags)
+}
+
+func defaults() Config {
+	return Config{
+		Listen: "127.0.0.1:8080", GRPCListen: "127.0.0.1:9090", DataDir: "./parley-data", Auth: "dev",
+		LogLevel: "info", LogFormat: "text",
+	}
+}
+
+func TestLaterSourcesWin(t *testing.T) {
+	for name, test := range map[string]struct {
+		file, variable, flag, want string
+	}{
+		"default":                {"", "", "", "info"},
+		"file":                   {"warn", "", "", "warn"},
+		"variable":               {"", "error", "", "error"},
+		"variable over file":     {"warn", "error", "", "error"},
+		"flag":                   {"", "", "debug", "debug"},
+		"flag over file":         {"warn", "", "debug", "debug"},
+		"flag over variable":     {"", "error", "debug", "debug"},
+		"flag over both":         {"warn", "error", "debug", "debug"},
+		"flag that is a default": {"warn", "error", "info", "info"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, arguments := "", []string(nil)
+			if test.file != "" {
+				file = "log-level: " + test.file
+			}
+			if test.variable != "" {
+				t.Setenv("PARLEY_LOG_LEVEL", test.variable)
+			}
+			if test.flag != "" {
+				arguments = []string{"--log-level", test.flag}
+			}
+			want := defaults()
+			want.LogLevel = test.want
+			got, err := load(t, file, arguments...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("config (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryNameIsTakenFromEverySource(t *testing.T) {
+	want := Config{
+		Listen: "localhost:1", GRPCListen: "[::1]:2", DataDir: "/d", KeyFile: "/k", Auth: "dev",
+		CORSOrigins: []string{"https://a.example", "https://b.example:8443"}, LogLevel: "debug", LogFormat: "json",
+	}
+	check := func(t *testing.T, got Config, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("config (-want +got):\n%s", diff)
+		}
+	}
+	t.Run("flags", func(t *testing.T) {
+		got, err := load(t, "", "--listen=localhost:1", "--grpc-listen=[::1]:2", "--data-dir=/d", "--server-key-file=/k", "--auth=dev",
+			"--cors-origin=https://a.example", "--cors-origin=https://b.example:8443", "--log-level=debug", "--log-format=json")
+		check(t, got, err)
+	})
+	t.Run("file", func(t *testing.T) {
+		got, err := load(t, `{listen: "localhost:1", grpc-listen: "[::1]:2", data-dir: /d, server-key-file: /k, auth: dev,
+			cors-origin: ["https://a.example", "https://b.example:8443"], log-level: debug, log-format: json}`)
+		check(t, got, err)
+	})
+	t.Run("variables", func(t *testing.T) {
+		for name, value := range map[string]string{
+			"LISTEN": "localhost:1", "GRPC_LISTEN": "[::1]:2", "DATA_DIR": "/d", "SERVER_KEY_FILE": "/k", "AUTH": "dev",
+			"CORS_ORIGIN": "https://a.example,https://b.example:8443", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+		} {
+			t.Setenv("PARLEY_"+name, value)
+		}
+		got, err := load(t, "")
+		check(t, got, err)
+	})
+}
+
+func TestUnknownNamesAreErrorsThatNameThem(t *testing.T) {
+	t.Run("file", func(t *testing.T) {
+		if _, err := load(t, "colour: red"); err == nil || !strings.Contains(err.Error(), "colour") {
+			t.Errorf("Load() = %v, want an error that names colour", err)
+		}
+	})
+	t.Run("variable", func(t *testing.T) {
+		t.Setenv("PARLEY_COLOUR", "red")
+		if _, err := load(t, ""); err == nil || !strings.Contains(err.Error(), "colour") {
+			t.Errorf("Load() = %v, want an error that names colour", err)
+		}
+	})
+}
+
+func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
+	for name, test := range map[string]struct {
+		file      string
+		arguments []string
+		names     string
+	}{
+		"no host":                   {"", []string{"--listen=:8080"}, "--listen"},
+		"every address":             {"", []string{"--listen=0.0.0.0:8080"}, "--listen"},
+		"gRPC on every address":     {"", []string{"--grpc-listen=:9090"}, "--grpc-listen"},
+		"an unknown way to know":    {"", []string{"--auth=none"}, "--auth"},
+		"every origin":              {"", []string{"--cors-origin=*"}, "--cors-origin"},
+		"an origin with a star":     {"", []string{"--cors-origin=https://*.example.com"}, "--cors-origin"},
+		"an origin without scheme":  {"", []string{"--cors-origin=example.com"}, "--cors-origin"},
+		"an origin with a path":     {"", []string{"--cors-origin=https://example.com/"}, "--cors-origin"},
+		"an origin with a query":    {"", []string{"--cors-origin=https://example.com?x"}, "--cors-origin"},
+		"an origin with a fragment": {"", []string{"--cors-origin=https://example.com#x"}, "--cors-origin"},
+		"an origin with a user":     {"", []string{"--cors-origin=https://u@example.com"}, "--cors-origin"},
+		"the origin null":           {"", []string{"--cors-origin=null"}, "--cors-origin"},
+		"a bad one from the file":   {"cors-origin: [\"*\"]", nil, "--cors-origin"},
+		"an unknown log level":      {"", []string{"--log-level=loud"}, "log-level"},
+		"an unknown log format":     {"", []string{"--log-format=xml"}, "log-format"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := load(t, test.file, test.arguments...); err == nil || !strings.Contains(err.Error(), test.names) {
+				t.Errorf("Load() = %+v, %v; want an error that names %s", got, err, test.names)
+			}
+		})
+	}
+}
+
+func TestEveryBadSettingIsReported(t *testing.T) {
+	_, err := load(t, "", "--listen=:1", "--grpc-listen=:2", "--cors-origin=*")
+	for _, name := range []string{"--listen", "--grpc-listen", "--cors-origin"} {
+		if err == nil || !strings.Contains(err.Error(), name+" ") {
+			t.Errorf("Load() = %v, want an error that names %s", err, name)
+		}
+	}
+}
+
+func TestAFileThatIsNotThere(t *testing.T) {
+	if _, err := load(t, "", "--config", "/nowhere/parley.yaml"); err == nil || !strings.Contains(err.Error(), "/nowhere/parley.yaml") {
+		t.Errorf("Load() = %v, want an error that names the file", err)
+	}
+}
+
+func TestAFileThatIsNoYAML(t *testing.T) {
+	if _, err := load(t, "a: [\n"); err == nil {
+		t.Error("Load() = nil, want an error")
+	}
+}
+
+func TestTheFileMayBeNamedByAVariable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "parley.yaml")
+	if err := os.WriteFile(path, []byte("log-level: warn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PARLEY_CONFIG", path)
+	got, err := load(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.LogLevel != "warn" {
+		t.Errorf("LogLevel = %q, want the file's", got.LogLevel)
+	}
+}
