@@ -39,8 +39,9 @@ var layers = map[string][]string{
 var testsOnly = []string{"internal/store/storetest"}
 
 // imported is what each package of the module imports of the module, outside of its tests, with one file that does so.
-func imported(t *testing.T, root string) map[string]map[string]string {
+func imported(t *testing.T) map[string]map[string]string {
 	t.Helper()
+	const root = ".." // the module's
 	packages := map[string]map[string]string{}
 	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -86,7 +87,7 @@ func imported(t *testing.T, root string) map[string]map[string]string {
 }
 
 func TestEveryPackageImportsOnlyWhatItsLayerMay(t *testing.T) {
-	for of, imports := range imported(t, "..") {
+	for of, imports := range imported(t) {
 		allowed, known := layers[of]
 		if !known {
 			t.Errorf("%s has no line in the table of layers", of)
@@ -101,7 +102,7 @@ func TestEveryPackageImportsOnlyWhatItsLayerMay(t *testing.T) {
 }
 
 func TestTheTableOfLayersIsCurrent(t *testing.T) {
-	packages := imported(t, "..")
+	packages := imported(t)
 	for _, of := range slices.Sorted(maps.Keys(layers)) {
 		if packages[of] == nil {
 			t.Errorf("%s is in the table of layers, and is no package", of)
@@ -110,7 +111,7 @@ func TestTheTableOfLayersIsCurrent(t *testing.T) {
 }
 
 func TestWhatIsForTestsIsNotShipped(t *testing.T) {
-	for of, imports := range imported(t, "..") {
+	for of, imports := range imported(t) {
 		for ours, file := range imports {
 			if slices.Contains(testsOnly, ours) {
 				t.Errorf("%s imports %s, which is for tests; it is in %s", file, ours, of)
@@ -136,7 +137,7 @@ func TestTheLayersHaveNoCycle(t *testing.T) {
 
 func TestOnlyTheCommandKnowsTheApp(t *testing.T) {
 	var users []string
-	for of, imports := range imported(t, "..") {
+	for of, imports := range imported(t) {
 		if imports["internal/app"] != "" {
 			users = append(users, path.Clean(of))
 		}

@@ -24,6 +24,7 @@ type ledger struct {
 type worker struct {
 	*server
 	*ledger
+
 	acknowledged func()
 }
 

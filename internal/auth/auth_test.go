@@ -45,7 +45,7 @@ func TestIsLoopbackHost(t *testing.T) {
 		"user@localhost":           false,
 		"localhost,evil.com":       false,
 		"foo.localhost":            false,
-		" localhost":               false,
+		"\tlocalhost":              false,
 		"xn--lcalhost-01a.example": false,
 	} {
 		t.Run(host, func(t *testing.T) {

@@ -143,8 +143,6 @@ func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 		"an origin with a user":     {"", []string{"--cors-origin=https://u@example.com"}, "--cors-origin"},
 		"the origin null":           {"", []string{"--cors-origin=null"}, "--cors-origin"},
 		"a bad one from the file":   {"cors-origin: [\"*\"]", nil, "--cors-origin"},
-		"an unknown log level":      {"", []string{"--log-level=loud"}, "log-level"},
-		"an unknown log format":     {"", []string{"--log-format=xml"}, "log-format"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := load(t, test.file, test.arguments...); err == nil || !strings.Contains(err.Error(), test.names) {

@@ -65,7 +65,7 @@ func start(t *testing.T, options ...grpc.DialOption) *server {
 // restJSON is what REST answers to a GET.
 func (s *server) restJSON(t *testing.T, path string) map[string]any {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.rest+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.rest+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestEveryKindHasAStatusOnBothProtocols(t *testing.T) {
 		fault.DeadlineExceeded:   {codes.DeadlineExceeded, 504},
 		fault.Canceled:           {codes.Canceled, 499},
 	}
-	for kind := range fault.Kind(fault.Kinds) {
+	for kind := range fault.Kinds {
 		expected, ok := want[kind]
 		if !ok {
 			t.Errorf("kind %d is not in this table", kind)

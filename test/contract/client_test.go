@@ -158,14 +158,13 @@ func (a answer) refused(t *testing.T, code int, status, reason string) fault {
 }
 
 // invalid fails unless the answer says that exactly these fields are wrong.
-func (a answer) invalid(t *testing.T, fields ...string) fault {
+func (a answer) invalid(t *testing.T, fields ...string) {
 	t.Helper()
 	f := a.refused(t, http.StatusBadRequest, "INVALID_ARGUMENT", "INVALID_FIELDS")
 	slices.Sort(fields)
 	if diff := cmp.Diff(fields, f.Fields); diff != "" {
 		t.Fatalf("violations (-want +got):\n%s", diff)
 	}
-	return f
 }
 
 // hidden fails unless the answer is that of a session which does not exist.

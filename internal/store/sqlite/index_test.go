@@ -18,6 +18,7 @@ import (
 
 // TestIndexIsComplete does many things at random, and then the lookups hold what they should, no more and no less.
 func TestIndexIsComplete(t *testing.T) {
+	t.Parallel()
 	dir, random := t.TempDir(), rand.New(rand.NewPCG(3, 4))
 	var ids []string
 	for round := range 3 {
@@ -191,6 +192,7 @@ func wantSessions(t *testing.T, store *Store, want int) {
 }
 
 func TestTidy(t *testing.T) {
+	t.Parallel()
 	clock := storetest.NewClock()
 	store := openStore(t, Config{Dir: t.TempDir(), Now: clock.Now})
 	const sessions, expiring, ended = 500, 250, 50

@@ -17,6 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var testKeys = session.NewKeyRing()
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T, o storetest.Options) session.Store {
 		return openStore(t, Config{Dir: o.Dir, Now: o.Now})
 	})

@@ -29,6 +29,7 @@ var allOrders = []session.Order{
 type library struct {
 	session.Store
 	model
+
 	random *rand.Rand
 	made   int
 }

@@ -1,0 +1,99 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// FuzzDecodeDraft holds that nothing breaks the decoder, that what it refuses is refused in the form of the API, and that
+// what it takes can be stored and read again without a change.
+func FuzzDecodeDraft(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `null`, `[]`, `{"profile":"p","displayName":"d","sessionType":1,"owners":["u"],"defaultChannels":[1]}`,
+		`{"display_name":"d","displayName":"d"}`, `{"sessionType":"SESSION_TYPE_PUBLIC","options":{"ttl":"1s","n":[1e20,-0,1.5e-7]}}`,
+		`{"labels":{"k":"v","":""},"etag":null,"uid":[[]]}`, `{"owners":["a",1],"x\u0000":1}`, `{"profile":"\ud83d\ude42\ud800"}`,
+		"{\"profile\":\"\xff\"}", `{"defaultChannels":["1",1.0,2147483648]}`, `{"options":{"a":{"a":1,"a":2}}}`, `{} {}`, "\xef\xbb\xbf{}",
+		`{"options":{"n":123456789e12,"m":1.7976931348623157e308}}`, `{"secretKey":"\u0000"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		draft, err := DecodeDraft(body)
+		if err != nil {
+			checkInvalid(t, err)
+			return
+		}
+		if !json.Valid(body) {
+			t.Fatal("what is no JSON was taken")
+		}
+		document := draft.AppendJSON(nil)
+		again, err := DecodeDraft(document)
+		if err != nil {
+			t.Fatalf("its document cannot be read: %v\n%s", err, document)
+		}
+		if diff := cmp.Diff(draft.Spec, again.Spec, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("spec (-taken +stored):\n%s", diff)
+		}
+		if diff := cmp.Diff(string(document), string(again.AppendJSON(nil))); diff != "" {
+			t.Fatalf("document (-first +second):\n%s", diff)
+		}
+	})
+}
+
+func checkInvalid(t *testing.T, err error) {
+	t.Helper()
+	refused, ok := errors.AsType[*fault.Error](err)
+	if !ok || refused.Kind != fault.InvalidArgument || len(refused.Violations) == 0 || len(refused.Violations) > maxViolations {
+		t.Fatalf("%v; want an InvalidArgument fault with violations", err)
+	}
+	for _, violation := range refused.Violations {
+		if len(violation.Field) > 1000 || !utf8.ValidString(violation.Field+violation.Description) {
+			t.Fatalf("the violation is no short text: %q", violation)
+		}
+	}
+	if !utf8.ValidString(refused.Message) {
+		t.Fatalf("the message is no text: %q", refused.Message)
+	}
+}
+
+// FuzzCompactOptions holds that the compact form means the same, is within its limits, and stays as it is.
+func FuzzCompactOptions(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, ` { "a" : [ 1, 1.50, -0, 1e2, 1e20, 1e21, 5e-324, 1e-400 ] } `, `{"a":{"b":{"c":[[],{}]}}}`, `{"n":9007199254740992}`,
+		`{"n":1e400}`, `{"s":"\u0041\u2028\ud83d\ude42\/"}`, `{"":""}`, `{"a":1,"a":1}`, `{"\u0061":1,"a":1}`, `{"\u0000":0}`, `[]`, `{`,
+		"{\"\x7f\":\"\xc3\"}", `{"n":123456789e12}`, `{"n":0.000001,"m":1e-6,"o":100000000000000000000.5}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var violations fault.Violations
+		compact := CompactOptions(raw, &violations)
+		if compact == nil {
+			checkInvalid(t, violations.Err())
+			return
+		}
+		if violations != nil || len(compact) > MaxOptionsBytes {
+			t.Fatalf("%d bytes and %v", len(compact), violations)
+		}
+		var want, got any
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatalf("what is no JSON was taken: %v", err)
+		}
+		if err := json.Unmarshal(compact, &got); err != nil {
+			t.Fatalf("%s: %v", compact, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("value (-raw +compact):\n%s", diff)
+		}
+		if again := CompactOptions(compact, &violations); string(again) != string(compact) {
+			t.Fatalf("%s became %s, %v", compact, again, violations)
+		}
+	})
+}
