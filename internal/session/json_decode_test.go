@@ -68,7 +68,7 @@ func TestDecodeDraftReportsEverythingWrong(t *testing.T) {
 	slices.Sort(got)
 	if diff := cmp.Diff([]string{
 		"allowedUsers", "blockedUsers", "colour", "defaultChannels[0]", "defaultChannels[1]", "description", "displayName", "etag",
-		`labels["a b"]`, "labels.k", "name", "options", "owners[1]", "owners[2]", "profile", "secretKey", "sessionType",
+		"labels.k", `labels["a b"]`, "name", "options", "owners[1]", "owners[2]", "profile", "secretKey", "sessionType",
 	}, got); diff != "" {
 		t.Errorf("violations (-want +got):\n%s", diff)
 	}
@@ -125,7 +125,7 @@ func TestCompactOptions(t *testing.T) {
 
 func TestCompactOptionsRefuses(t *testing.T) {
 	for raw, want := range map[string]string{
-		`[]`: "options", `1`: "options", ``: "options", `{`: "options", `{} x`: "options", `{"a":1,"a":2}`: "options",
+		`[]`: "options", `1`: "options", `{`: "options", `{} x`: "options", `{"a":1,"a":2}`: "options",
 		"{\"a\":\"\xff\"}": "options", `{"a":"\ud800"}`: "options",
 		`{"a":[0,9007199254740992]}`:    "options.a[1]",
 		`{"a":{"b":-9007199254740992}}`: "options.a.b",

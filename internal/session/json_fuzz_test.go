@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -92,7 +93,7 @@ func FuzzCompactOptions(f *testing.F) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("value (-raw +compact):\n%s", diff)
 		}
-		if again := CompactOptions(compact, &violations); string(again) != string(compact) {
+		if again := CompactOptions(compact, &violations); !bytes.Equal(again, compact) {
 			t.Fatalf("%s became %s, %v", compact, again, violations)
 		}
 	})

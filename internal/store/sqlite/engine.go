@@ -113,7 +113,15 @@ func decide(w *session.Write, view *session.View) (change session.Change, err er
 			err = fmt.Errorf("panic in a write's decision: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return w.Decide(view)
+	if change, err = w.Decide(view); err != nil {
+		return change, err
+	}
+	needsCurrent := change.Kind == session.Update || change.Kind == session.End
+	needsRecord := change.Kind == session.Create || change.Kind == session.Update
+	if needsCurrent && view.Current == nil || needsRecord && change.Record == nil {
+		return change, fmt.Errorf("a write's decision is incomplete: kind %d", change.Kind)
+	}
+	return change, nil
 }
 
 // atomically does all of several statements or none.

@@ -144,18 +144,27 @@ func (l *lister) look(statement *statement, candidate *session.Position) error {
 func newSource(c *conn, q *session.Query, users []string) source {
 	switch {
 	case q.Order.By == session.ByUpdateTime:
-		return &rowSource{conn: c, after: q.After, descending: q.Order.Descending, byUpdate: true}
+		return &rowSource{conn: c, after: q.After, descending: q.Order.Descending, batch: batchFor(q), byUpdate: true}
 	case q.Order.By == session.ByDisplayName:
 		return &nameSource{conn: c, after: q.After, descending: q.Order.Descending}
 	case users != nil:
 		return &userSource{conn: c, after: q.After, descending: q.Order.Descending, users: users}
 	default:
-		return &rowSource{conn: c, after: q.After, descending: q.Order.Descending}
+		return &rowSource{conn: c, after: q.After, descending: q.Order.Descending, batch: batchFor(q)}
 	}
 }
 
 // batch is how many candidates a source reads at once.
 const batch = 256
+
+// batchFor is how many candidates a page needs: without a filter about as many as it has sessions, and the one that
+// tells whether there are more.
+func batchFor(q *session.Query) int64 {
+	if q.Filter == nil && q.All {
+		return int64(min(q.Size+1, batch))
+	}
+	return batch
+}
 
 // rowSource goes through the sessions themselves, by createTime or by updateTime.
 type rowSource struct {
@@ -163,6 +172,7 @@ type rowSource struct {
 
 	after      *session.Position
 	descending bool
+	batch      int64
 	byUpdate   bool
 }
 
@@ -192,16 +202,16 @@ func (s *rowSource) statement(edge session.Position) (string, []driver.Value) {
 	switch {
 	case s.byUpdate && s.descending:
 		return `SELECT created, updated FROM sessions WHERE (updated, created) < (?, ?)
-			ORDER BY updated DESC, created DESC LIMIT ?`, []driver.Value{updated, created, int64(batch)}
+			ORDER BY updated DESC, created DESC LIMIT ?`, []driver.Value{updated, created, s.batch}
 	case s.byUpdate:
 		return `SELECT created, updated FROM sessions WHERE (updated, created) > (?, ?)
-			ORDER BY updated, created LIMIT ?`, []driver.Value{updated, created, int64(batch)}
+			ORDER BY updated, created LIMIT ?`, []driver.Value{updated, created, s.batch}
 	case s.descending:
 		return `SELECT created, updated FROM sessions WHERE created < ? ORDER BY created DESC LIMIT ?`,
-			[]driver.Value{created, int64(batch)}
+			[]driver.Value{created, s.batch}
 	default:
 		return `SELECT created, updated FROM sessions WHERE created > ? ORDER BY created LIMIT ?`,
-			[]driver.Value{created, int64(batch)}
+			[]driver.Value{created, s.batch}
 	}
 }
 
