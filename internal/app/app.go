@@ -122,7 +122,7 @@ func (a *App) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		if err := a.grpc.Serve(a.grpcAt); err != nil {
+		if err := a.grpc.Serve(a.grpcAt); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("grpc: %w", err)
 		}
 		return nil

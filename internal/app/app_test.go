@@ -23,7 +23,7 @@ func settings(dir string) config.Config {
 }
 
 // start runs a server; stop ends it and waits for it.
-func start(t *testing.T, c config.Config) (a *app.App, stop func()) {
+func start(t *testing.T, c config.Config) (*app.App, func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a, err := app.New(ctx, c, slog.New(slog.DiscardHandler))

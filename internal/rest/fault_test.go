@@ -22,8 +22,9 @@ import (
 // brokenStore fails every call.
 type brokenStore struct{ err error }
 
-func (s brokenStore) Write(context.Context, *session.Write) error                 { return s.err }
-func (s brokenStore) Get(context.Context, string) (*session.Record, error)        { return nil, s.err }
+func (s brokenStore) Write(context.Context, *session.Write) error          { return s.err }
+func (s brokenStore) Get(context.Context, string) (*session.Record, error) { return nil, s.err }
+
 func (s brokenStore) List(context.Context, *session.Query) (*session.Page, error) { return nil, s.err }
 
 // askBroken asks a handler whose store fails, and returns the answer and the log.

@@ -108,7 +108,7 @@ func TestADraftHoldsNothingOfItsBody(t *testing.T) {
 
 func TestCompactOptions(t *testing.T) {
 	for raw, want := range map[string]string{
-		` { "b" : [ 1 , { } , [ ] ] , "a" : null } `:                                                  `{"b":[1,{},[]],"a":null}`,
+		` { "b" : [ 1 , { } , [ ] ] , "a" : null } `:                                                  `{"b":[1,{},[]],"a":null}`, //nolint:gocritic // the spaces are the test
 		`{"n":[0,-0,1.0,1.50,1e2,100000000000000000e-3,0.1,1E-7,9007199254740991,-9007199254740991]}`: `{"n":[0,0,1,1.5,100,100000000000000,0.1,1e-7,9007199254740991,-9007199254740991]}`,
 		`{"s":"\u0041\/\u2028\u00fc\n\u001f"}`:                                                        "{\"s\":\"A/\u2028ü\\n\\u001f\"}",
 		`{"":{"":""}}`:                                                                                `{"":{"":""}}`,

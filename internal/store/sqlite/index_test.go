@@ -17,7 +17,7 @@ import (
 )
 
 // TestIndexIsComplete does many things at random, and then the lookups hold what they should, no more and no less.
-func TestIndexIsComplete(t *testing.T) {
+func TestIndexIsComplete(t *testing.T) { //nolint:tparallel // its subtests follow each other
 	t.Parallel()
 	dir, random := t.TempDir(), rand.New(rand.NewPCG(3, 4))
 	var ids []string
