@@ -45,11 +45,15 @@ func (Dev) Caller(r Request) (session.Caller, error) {
 				"the development server does not answer through a proxy (%s); use --auth jwt", name)
 		}
 	}
-	user := r.Header.Get(HeaderUser)
-	if user == "" {
+	users := r.Header[HeaderUser]
+	if len(users) == 0 {
 		return session.Caller{User: Operator, Admin: true}, nil
 	}
-	if err := session.CheckUser(HeaderUser, user); err != nil {
+	user := users[0]
+	if len(users) > 1 {
+		return session.Caller{}, fault.Invalid(HeaderUser, "must be given once")
+	}
+	if err := session.CheckUser(HeaderUser, user); err != nil { // also an empty one: it asks for less than everything
 		return session.Caller{}, err
 	}
 	return session.Caller{User: user}, nil

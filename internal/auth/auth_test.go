@@ -116,6 +116,8 @@ func TestDevRefuses(t *testing.T) {
 		"Via":                  {"localhost", header("via", "1.1 proxy"), fault.PermissionDenied, "PROXIED"},
 		"Forwarded":            {"localhost", header("Forwarded", "for=1.2.3.4"), fault.PermissionDenied, "PROXIED"},
 		"a user of 129 bytes":  {"localhost", header("Parley-User", strings.Repeat("u", 129)), fault.InvalidArgument, "INVALID_FIELDS"},
+		"an empty user":        {"localhost", header("Parley-User", ""), fault.InvalidArgument, "INVALID_FIELDS"},
+		"two users":            {"localhost", http.Header{"Parley-User": {"u1", "u2"}}, fault.InvalidArgument, "INVALID_FIELDS"},
 		"a control character":  {"localhost", header("Parley-User", "a\tb"), fault.InvalidArgument, "INVALID_FIELDS"},
 		"invalid UTF-8":        {"localhost", header("Parley-User", "a\xff"), fault.InvalidArgument, "INVALID_FIELDS"},
 	} {

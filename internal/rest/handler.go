@@ -144,12 +144,13 @@ func (h *handler) trusted(origin, host string) bool {
 // acceptable is a fault unless the client takes JSON.
 func acceptable(r *http.Request) error {
 	accept := r.Header.Get("Accept")
-	if accept == "" || accept == "*/*" || strings.Contains(accept, contentJSON) {
+	if accept == "" || accept == "*/*" || accept == contentJSON {
 		return nil
 	}
 	for entry := range strings.SplitSeq(accept, ",") {
 		media, _, _ := strings.Cut(entry, ";")
-		if media = strings.TrimSpace(media); media == "*/*" || media == "application/*" {
+		switch strings.ToLower(strings.TrimSpace(media)) {
+		case "*/*", "application/*", contentJSON:
 			return nil
 		}
 	}
