@@ -29,7 +29,12 @@ type answer struct {
 // option changes a request before it is sent.
 type option func(*http.Request)
 
-func as(user string) option { return withHeader("Parley-User", user) }
+func as(user string) option {
+	if user == "" {
+		return func(*http.Request) {} // the operator
+	}
+	return withHeader("Parley-User", user)
+}
 
 func withHeader(name, value string) option {
 	return func(r *http.Request) { r.Header.Set(name, value) }
