@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -28,7 +26,10 @@ func DecodeDraft(body []byte) (*Draft, error) {
 	if err := d.draft(draft); err != nil {
 		return nil, malformed(err)
 	}
-	return draft, d.violations.Err()
+	if err := d.violations.Err(); err != nil {
+		return nil, err
+	}
+	return draft, nil
 }
 
 // Spec decodes the record's document.
@@ -67,24 +68,36 @@ func malformed(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
-	field, message := "body", "the body is not one complete JSON value"
-	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		why := "is malformed"
-		switch {
-		case errors.Is(err, jsontext.ErrDuplicateName):
-			why = "has a duplicate name"
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			why = "ends too early"
-		case strings.Contains(syntax.Err.Error(), "UTF-8"):
-			why = "is not valid UTF-8"
-		}
-		message = fmt.Sprintf("the body's JSON %s at byte %d", why, syntax.ByteOffset)
-		if place := strings.TrimPrefix(pathOf(syntax.JSONPointer), "."); place != "" {
-			field = shown(place)
-			message += " (" + field + ")"
-		}
+	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
+	if !ok { // the end of the body, before anything
+		return malformedAt("body", "must be a JSON object", "the body is empty")
+	}
+	field, message := "body", fmt.Sprintf("the body's JSON %s at byte %d", whyMalformed(syntax), syntax.ByteOffset)
+	if place := strings.TrimPrefix(pathOf(syntax.JSONPointer, isArrayIndex), "."); place != "" {
+		field = shown(place)
+		message += " (" + field + ")"
 	}
 	return malformedAt(field, "must be well-formed JSON", message)
+}
+
+// whyMalformed says in our words what the decoder found: its own may quote the body.
+func whyMalformed(err *jsontext.SyntacticError) string {
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return "has a duplicate name"
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "ends too early"
+	}
+	switch text := err.Err.Error(); {
+	case strings.HasPrefix(text, "invalid UTF-8"):
+		return "is not valid UTF-8"
+	case strings.HasPrefix(text, "invalid surrogate pair"):
+		return "has half of a surrogate pair"
+	case strings.HasPrefix(text, "exceeded max depth"):
+		return "is nested too deeply"
+	default:
+		return "is malformed"
+	}
 }
 
 func malformedAt(field, rule, message string) error {
@@ -134,14 +147,16 @@ func notAnObject() error {
 
 // member reads one field of the session.
 func (d *decoder) member(draft *Draft) error {
-	token, err := d.json.ReadToken()
+	raw, err := d.json.ReadValue()
 	if err != nil {
 		return err
 	}
-	name := token.String()
-	place, known := fieldPlaces[name]
+	name := unquoted(raw)
+	place, known := fieldPlaces[string(name)]
 	if !known {
-		report(&d.violations, shown(name), "unknown field")
+		if len(d.violations) < maxViolations { // a body may have 100,000 of them
+			report(&d.violations, shown(string(name)), "unknown field")
+		}
 		return d.json.SkipValue()
 	}
 	field := &fields[place]
@@ -219,43 +234,18 @@ func (d *decoder) skip(at place, rule string) error {
 	return d.json.SkipValue()
 }
 
-// place is where a value stands: a field, or an element of one. Its path is made only when something is wrong there.
-type place struct {
-	path  string
-	index int    // of an element; else notAnElement, or ofAMember
-	key   string // of a member
-}
-
-const (
-	notAnElement = -1
-	ofAMember    = -2
-)
-
-func at(path string) place { return place{path: path, index: notAnElement} }
-
-func (p place) String() string {
-	switch p.index {
-	case notAnElement:
-		return p.path
-	case ofAMember:
-		return memberPath(p.path, p.key)
-	default:
-		return elementPath(p.path, p.index)
-	}
-}
-
 // text reads a string.
 func (d *decoder) text(to *string, at place) error {
 	if d.json.PeekKind() != '"' {
 		return d.skip(at, "must be a string")
 	}
-	token, err := d.json.ReadToken()
+	raw, err := d.json.ReadValue()
 	if err != nil {
 		return err
 	}
-	*to = token.String()
+	*to = string(unquoted(raw))
 	if strings.IndexByte(*to, 0) >= 0 {
-		report(&d.violations, at.String(), "must not hold NUL")
+		report(&d.violations, at.String(), nulRule)
 	}
 	return nil
 }
@@ -284,12 +274,15 @@ func (d *decoder) list(path string, most int, element func(at place) error) erro
 	return err
 }
 
+// few is how many elements most lists have at most.
+const few = 4
+
 func (d *decoder) texts(to *[]string, path string) error {
 	return d.list(path, MaxUsers, func(at place) error {
 		var text string
 		err := d.text(&text, at)
 		if *to == nil {
-			*to = make([]string, 0, 4)
+			*to = make([]string, 0, few)
 		}
 		*to = append(*to, text)
 		return err
@@ -299,6 +292,9 @@ func (d *decoder) texts(to *[]string, path string) error {
 func (d *decoder) channels(draft *Draft, path string) error {
 	return d.list(path, MaxChannels, func(at place) error {
 		channel, err := d.int32(at, "must be an integer of 32 bits")
+		if draft.DefaultChannels == nil {
+			draft.DefaultChannels = make([]int32, 0, few)
+		}
 		draft.DefaultChannels = append(draft.DefaultChannels, channel)
 		return err
 	})
@@ -310,36 +306,19 @@ func (d *decoder) int32(at place, rule string) (int32, error) {
 	if kind != '0' && kind != '"' {
 		return 0, d.skip(at, rule)
 	}
-	token, err := d.json.ReadToken()
+	raw, err := d.json.ReadValue()
 	if err != nil {
 		return 0, err
 	}
-	n, ok := parseInt32(token.String())
+	text := []byte(raw)
+	if kind == '"' {
+		text = unquoted(raw)
+	}
+	n, ok := parseInt32(text)
 	if !ok {
 		report(&d.violations, at.String(), "%s", rule)
 	}
 	return n, nil
-}
-
-func parseInt32(text string) (int32, bool) {
-	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
-		return int32(n), text[0] != '+'
-	}
-	if !isNumber(text) {
-		return 0, false
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != math.Trunc(f) || f < math.MinInt32 || f > math.MaxInt32 {
-		return 0, false
-	}
-	return int32(f), true
-}
-
-// isNumber tells whether the text is a number in JSON's grammar: strconv takes more.
-func isNumber(text string) bool {
-	value := jsontext.Value(text)
-	return text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && value.IsValid() &&
-		strings.TrimSpace(text) == text
 }
 
 // typeNames are the names of the session types; the prefix that the enum's values have in protobuf may be left out.
@@ -355,11 +334,11 @@ func (d *decoder) sessionType(draft *Draft, path string) error {
 		draft.Type = Type(n)
 		return err
 	}
-	token, err := d.json.ReadToken()
+	raw, err := d.json.ReadValue()
 	if err != nil {
 		return err
 	}
-	t, known := typeNames[strings.TrimPrefix(token.String(), typeNamePrefix)]
+	t, known := typeNames[strings.TrimPrefix(string(unquoted(raw)), typeNamePrefix)]
 	if !known {
 		report(&d.violations, path, typeRule)
 	}
@@ -376,11 +355,10 @@ func (d *decoder) labels(draft *Draft, path string) error {
 	}
 	draft.Labels = make(map[string]string)
 	for d.json.PeekKind() != '}' {
-		token, err := d.json.ReadToken()
-		if err != nil {
+		var key, value string
+		if err := d.labelKey(&key, path); err != nil {
 			return err
 		}
-		key, value := token.String(), ""
 		if err := d.text(&value, place{path: path, index: ofAMember, key: key}); err != nil {
 			return err
 		}
@@ -392,7 +370,19 @@ func (d *decoder) labels(draft *Draft, path string) error {
 	return err
 }
 
+func (d *decoder) labelKey(to *string, path string) error {
+	raw, err := d.json.ReadValue()
+	if err != nil {
+		return err
+	}
+	*to = string(unquoted(raw))
+	if strings.IndexByte(*to, 0) >= 0 {
+		report(&d.violations, memberPath(path, *to), nulRule)
+	}
+	return nil
+}
+
 func (d *decoder) options(draft *Draft, _ string) (err error) {
-	draft.Options, err = compactOptions(&d.json, "", d.source.Len()+64, &d.violations)
+	draft.Options, err = compactOptions(&d.json, "", optionsRoom, &d.violations)
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -35,6 +37,10 @@ func FuzzDecodeDraft(f *testing.F) {
 			t.Fatal("what is no JSON was taken")
 		}
 		document := draft.AppendJSON(nil)
+		var stored any
+		if err := json.Unmarshal(document, &stored); err != nil || holdsNUL(stored) {
+			t.Fatalf("its document is not JSON without NUL: %v\n%s", err, document)
+		}
 		again, err := DecodeDraft(document)
 		if err != nil {
 			t.Fatalf("its document cannot be read: %v\n%s", err, document)
@@ -46,6 +52,22 @@ func FuzzDecodeDraft(f *testing.F) {
 			t.Fatalf("document (-first +second):\n%s", diff)
 		}
 	})
+}
+
+func holdsNUL(value any) bool {
+	switch value := value.(type) {
+	case string:
+		return strings.Contains(value, "\x00")
+	case []any:
+		return slices.ContainsFunc(value, holdsNUL)
+	case map[string]any:
+		for key, member := range value {
+			if holdsNUL(key) || holdsNUL(member) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func checkInvalid(t *testing.T, err error) {

@@ -41,87 +41,120 @@ func compactOptions(json *jsontext.Decoder, root string, size int, v *fault.Viol
 		report(v, "options", "must be an object")
 		return nil, json.SkipValue()
 	}
-	before := len(*v)
 	c := compactor{json: json, violations: v, root: root}
 	compact, err := c.value(make([]byte, 0, min(size, MaxOptionsBytes)), 0)
 	if len(compact) > MaxOptionsBytes {
 		report(v, "options", "must be at most %d bytes of compact JSON", MaxOptionsBytes)
+		return nil, err
 	}
-	if err != nil || len(*v) > before {
+	if err != nil || c.failures > 0 {
 		return nil, err
 	}
 	return compact, nil
 }
+
+// optionsRoom is as many bytes as the options of most sessions need.
+const optionsRoom = 128
 
 // compactor rewrites one value.
 type compactor struct {
 	json       *jsontext.Decoder
 	violations *fault.Violations
 	root       string
+	failures   int
+	placeBytes int // of the flaws that were named
 }
 
 func (c *compactor) value(b []byte, depth int) ([]byte, error) {
-	if kind := c.json.PeekKind(); depth == MaxOptionsDepth && (kind == '{' || kind == '[') {
-		c.fail("must be at most %d levels deep", MaxOptionsDepth)
-		return b, c.json.SkipValue()
+	kind := c.json.PeekKind()
+	if kind == '{' || kind == '[' {
+		return c.composite(b, depth+1, kind)
 	}
-	token, err := c.json.ReadToken()
+	raw, err := c.json.ReadValue()
 	if err != nil {
 		return b, err
 	}
-	switch token.Kind() {
+	switch kind {
 	case '"':
-		return c.text(b, token.String()), nil
+		return c.text(b, raw), nil
 	case '0':
-		return c.number(b, token.String()), nil
-	case '{':
-		return c.nested(b, depth+1, '{', '}')
-	case '[':
-		return c.nested(b, depth+1, '[', ']')
+		return c.number(b, raw), nil
 	default:
-		return append(b, token.String()...), nil // null, true, false
+		return append(b, raw...), nil // null, true, false
 	}
 }
 
-// nested rewrites the rest of an object or an array.
-func (c *compactor) nested(b []byte, depth int, open, end jsontext.Kind) (_ []byte, err error) {
+// composite rewrites an object or an array.
+func (c *compactor) composite(b []byte, depth int, open jsontext.Kind) ([]byte, error) {
+	if depth > MaxOptionsDepth {
+		c.fail("must be at most %d levels deep", MaxOptionsDepth)
+		return b, c.json.SkipValue()
+	}
+	_, err := c.json.ReadToken()
+	end := jsontext.KindEndArray
+	if open == jsontext.KindBeginObject {
+		end = jsontext.KindEndObject
+	}
 	b = append(b, byte(open))
-	for first := true; c.json.PeekKind() != end; first = false {
+	for first := true; err == nil && c.json.PeekKind() != end; first = false {
 		if !first {
 			b = append(b, ',')
 		}
-		if open == '{' {
-			if b, err = c.value(b, depth); err != nil {
-				return b, err
-			}
-			b = append(b, ':')
-		}
-		if b, err = c.value(b, depth); err != nil {
-			return b, err
-		}
+		b, err = c.element(b, depth, open)
+	}
+	if err != nil {
+		return b, err
 	}
 	_, err = c.json.ReadToken()
 	return append(b, byte(end)), err
 }
 
-func (c *compactor) text(b []byte, text string) []byte {
+// element rewrites an element of an array, or a member of an object.
+func (c *compactor) element(b []byte, depth int, in jsontext.Kind) ([]byte, error) {
+	if in == jsontext.KindBeginObject {
+		var err error
+		if b, err = c.value(b, depth); err != nil {
+			return b, err
+		}
+		b = append(b, ':')
+	}
+	return c.value(b, depth)
+}
+
+// text rewrites a string. One without escapes is already as it should be.
+func (c *compactor) text(b []byte, raw jsontext.Value) []byte {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return append(b, raw...)
+	}
+	text := string(unquoted(raw))
 	if strings.IndexByte(text, 0) >= 0 {
-		c.fail("must not hold NUL")
+		c.fail(nulRule)
 	}
 	return appendString(b, text)
 }
 
-func (c *compactor) number(b []byte, text string) []byte {
-	if len(text) < len("1000000000000000") && isDigits(text, len(text)) && (text[0] != '0' || len(text) == 1) {
-		return append(b, text...) // small and whole: already as short as it gets
+const nulRule = "must not hold NUL"
+
+// unquoted is the text of a JSON string that a decoder has read, and so has checked. It may be a part of raw.
+func unquoted(raw jsontext.Value) []byte {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
 	}
-	f, err := strconv.ParseFloat(text, 64)
+	text, _ := jsontext.AppendUnquote(nil, raw)
+	return text
+}
+
+func (c *compactor) number(b []byte, raw jsontext.Value) []byte {
+	if isSmallInteger(raw) {
+		return append(b, raw...) // already as short as it gets
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil || math.IsInf(f, 0) {
 		c.fail("must be a number that an IEEE double holds")
 		return b
 	}
 	if math.Abs(f) > maxSafeInteger {
-		if !strings.ContainsAny(text, ".eE") {
+		if !bytes.ContainsAny(raw, ".eE") {
 			c.fail("must be an integer of at most 2^53-1 either way, or a string")
 		}
 		return strconv.AppendFloat(b, f, 'e', -1, 64) // written out it would look like such an integer
@@ -129,30 +162,132 @@ func (c *compactor) number(b []byte, text string) []byte {
 	if f == 0 {
 		f = 0 // not -0
 	}
-	token := jsontext.Float(f)
-	return append(b, token.String()...)
+	return jsontext.AppendFloat(b, f, 64)
 }
 
-// fail reports what is wrong at the value that was read last.
+// isSmallInteger tells whether a number is written as digits alone, few enough for a double to hold it.
+func isSmallInteger(raw jsontext.Value) bool {
+	for _, c := range raw {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return len(raw) < len("9007199254740991")
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// maxPlaceBytes is how long the places of all flaws in options may be together before no more of them are named.
+const maxPlaceBytes = 64 << 10
+
+// fail reports what is wrong at the value that was read last. To name its place takes as long as the names there are,
+// and a body may have a name of 500,000 bytes and 80,000 flaws under it: so what is too much is only counted.
 func (c *compactor) fail(rule string, args ...any) {
-	path := c.root + pathOf(c.json.StackPointer())
+	c.failures++
+	if c.failures > maxViolations || c.placeBytes > maxPlaceBytes {
+		return
+	}
+	pointer := c.json.StackPointer()
+	c.placeBytes += len(pointer)
+	path := c.root + pathOf(pointer, func(level int, _ string) bool {
+		kind, _ := c.json.StackIndex(level)
+		return kind == jsontext.KindBeginArray
+	})
 	report(c.violations, strings.TrimPrefix(path, "."), rule, args...)
 }
 
-// pathOf turns a JSON pointer (RFC 6901) into the end of a path as violations have it: ".theme.accents[2]".
-func pathOf(pointer jsontext.Pointer) string {
-	path, levels := "", 0
+// place is where a value stands: a field, or an element of one. Its path is made only when something is wrong there.
+type place struct {
+	path  string
+	index int    // of an element; else notAnElement, or ofAMember
+	key   string // of a member
+}
+
+const (
+	notAnElement = -1
+	ofAMember    = -2
+)
+
+func at(path string) place { return place{path: path, index: notAnElement} }
+
+func (p place) String() string {
+	switch p.index {
+	case notAnElement:
+		return p.path
+	case ofAMember:
+		return memberPath(p.path, p.key)
+	default:
+		return elementPath(p.path, p.index)
+	}
+}
+
+// pathOf turns a JSON pointer (RFC 6901) into the end of a path as violations have it: ".theme.accents[2]". A pointer
+// does not say what is an index and what a name; isIndex does, for a token and its level, which is 1 for the first.
+func pathOf(pointer jsontext.Pointer, isIndex func(level int, token string) bool) string {
+	path, level := "", 0
 	for token := range pointer.Tokens() {
-		if levels++; levels > 16 || len(path) > 256 {
+		if level++; level > 16 || len(path) > 256 {
 			return path + "..."
 		}
-		if _, err := strconv.ParseUint(token, 10, 32); err == nil {
+		if isIndex(level, token) {
 			path += "[" + token + "]"
 		} else {
 			path = memberPath(path, token)
 		}
 	}
 	return path
+}
+
+// isArrayIndex guesses: a name may look like an index.
+func isArrayIndex(_ int, token string) bool {
+	_, err := strconv.ParseUint(token, 10, 32)
+	return err == nil
+}
+
+// parseInt32 reads an integer as protobuf's JSON has it: a number of JSON's grammar, whose value is whole.
+func parseInt32(text []byte) (int32, bool) {
+	if len(text) == 1 && isDigit(text[0]) { // most channels are below 10
+		return int32(text[0] - '0'), true
+	}
+	if !isNumber(text) {
+		return 0, false
+	}
+	return parseWhole(string(text))
+}
+
+// parseWhole reads a number by its digits: a double would round 1.00000000000000000001 to 1.
+func parseWhole(number string) (int32, bool) {
+	mantissa, exponent := number, "0"
+	if i := strings.IndexAny(number, "eE"); i >= 0 {
+		mantissa, exponent = number[:i], number[i+1:]
+	}
+	unsigned, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(unsigned, ".")
+	digits := strings.TrimRight(whole+fraction, "0")
+	zeros := len(whole) - len(digits) // to be added to the digits; negative: so many of them are a fraction
+	digits = strings.TrimLeft(digits, "0")
+	if digits == "" {
+		return 0, true
+	}
+	shift, err := strconv.ParseInt(exponent, 10, 32)
+	zeros += int(shift)
+	if err != nil || zeros < 0 || len(digits)+zeros > len("2147483647") {
+		return 0, false
+	}
+	if negative {
+		digits = "-" + digits
+	}
+	n, err := strconv.ParseInt(digits+strings.Repeat("0", zeros), 10, 32)
+	return int32(n), err == nil
+}
+
+// isNumber tells whether the text is a number in JSON's grammar, with nothing around it.
+func isNumber(text []byte) bool {
+	if len(text) == 0 {
+		return false
+	}
+	first, last := text[0], text[len(text)-1]
+	return (first == '-' || isDigit(first)) && isDigit(last) && jsontext.Value(text).IsValid()
 }
 
 // shown is a client's text made fit for a message: printable, and of at most 64 characters.

@@ -50,7 +50,7 @@ type Spec struct {
 	BlockedUsers    []string
 	Labels          map[string]string
 
-	// Options is the compact JSON of an object, as CompactValue makes it; nil: the session has none.
+	// Options is the compact JSON of an object, as CompactOptions makes it; nil: the session has none.
 	Options []byte
 }
 
