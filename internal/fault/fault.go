@@ -8,7 +8,9 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Kind classifies a fault. Each kind has one gRPC code and one HTTP status, given by the edge's table.
@@ -130,4 +132,24 @@ func (v *Violations) Err() error {
 		return nil
 	}
 	return InvalidAll(*v)
+}
+
+// maxShown is how many characters of a client's text a message shows.
+const maxShown = 64
+
+// Shown is a name that a client chose made fit for a message: printable, and cut.
+func Shown(name string) string {
+	var b strings.Builder
+	count := 0
+	for _, r := range name {
+		if count++; count > maxShown {
+			b.WriteString("...")
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

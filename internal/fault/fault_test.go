@@ -3,6 +3,7 @@ package fault_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,5 +82,21 @@ func TestAFaultTellsItsCauseToTheLogAlone(t *testing.T) {
 	}
 	if f.Message != "the disk is full" || f.RetryAfter != time.Second {
 		t.Errorf("fault = %+v", f)
+	}
+}
+
+func TestShown(t *testing.T) {
+	for name, want := range map[string]string{
+		"":                       "",
+		"a b":                    "a b",
+		"a\nb\x00":               "a\ufffdb\ufffd",
+		"ü":                      "ü",
+		"\xff":                   "\ufffd",
+		strings.Repeat("x", 64):  strings.Repeat("x", 64),
+		strings.Repeat("ü", 999): strings.Repeat("ü", 64) + "...",
+	} {
+		if got := fault.Shown(name); got != want {
+			t.Errorf("Shown(%q) = %q, want %q", name, got, want)
+		}
 	}
 }

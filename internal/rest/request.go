@@ -92,10 +92,10 @@ func parseQuery(r *http.Request, known ...string) (query, error) {
 	}
 	q := query{values: make(url.Values, len(raw))}
 	for name, values := range raw {
-		camel := camelCase(name)
+		camel := session.CamelCase(name)
 		switch {
 		case !slices.Contains(known, camel):
-			q.violations.Addf(shownName(name), "unknown query parameter; %s", knownParameters(known))
+			q.violations.Addf(fault.Shown(name), "unknown query parameter; %s", knownParameters(known))
 		case len(values) > 1 || q.values.Has(camel):
 			q.violations.Addf(camel, "must be given once")
 		default:
@@ -125,25 +125,4 @@ func (q query) int32(name string) (int32, error) {
 		return 0, fault.Invalid(name, "must be an integer of 32 bits")
 	}
 	return int32(n), nil
-}
-
-func camelCase(name string) string {
-	words := strings.Split(name, "_")
-	for i, word := range words[1:] {
-		if word != "" {
-			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
-		}
-	}
-	return strings.Join(words, "")
-}
-
-// shownName is a parameter's name made fit for a message.
-func shownName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, name)
-	return name[:min(len(name), 64)]
 }

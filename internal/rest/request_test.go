@@ -13,28 +13,6 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 )
 
-func TestCamelCase(t *testing.T) {
-	for name, want := range map[string]string{
-		"": "", "filter": "filter", "pageSize": "pageSize", "page_size": "pageSize", "_x": "X", "x_": "x", "a__b": "aB", "a_b_c": "aBC",
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := camelCase(name); got != want {
-				t.Errorf("camelCase(%q) = %q, want %q", name, got, want)
-			}
-		})
-	}
-}
-
-func TestShownName(t *testing.T) {
-	for name, want := range map[string]string{"a b": "a b", "a\nb\x00": "a?b?", "ü": "?", strings.Repeat("x", 99): strings.Repeat("x", 64)} {
-		t.Run(name, func(t *testing.T) {
-			if got := shownName(name); got != want {
-				t.Errorf("shownName(%q) = %q, want %q", name, got, want)
-			}
-		})
-	}
-}
-
 func TestABodyIsReadWholeHoweverItComes(t *testing.T) {
 	whole := strings.Repeat("x", 5000)
 	for name, reader := range map[string]io.Reader{

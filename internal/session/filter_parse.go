@@ -187,7 +187,7 @@ func (p *filterParser) field(e *expr.Expr) (Filter, error) {
 	if selected := e.GetSelectExpr(); selected != nil {
 		name, key = selected.GetOperand(), selected.GetField()
 	}
-	camel := camelCase(name.GetIdentExpr().GetName())
+	camel := CamelCase(name.GetIdentExpr().GetName())
 	field := FilterField(max(0, slices.Index(filterFieldNames[:], camel)))
 	switch {
 	case name.GetSelectExpr() != nil:

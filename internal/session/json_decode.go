@@ -74,7 +74,7 @@ func malformed(err error) error {
 	}
 	field, message := "body", fmt.Sprintf("the body's JSON %s at byte %d", whyMalformed(syntax), syntax.ByteOffset)
 	if place := strings.TrimPrefix(pathOf(syntax.JSONPointer, isArrayIndex), "."); place != "" {
-		field = shown(place)
+		field = fault.Shown(place)
 		message += " (" + field + ")"
 	}
 	return malformedAt(field, "must be well-formed JSON", message)
@@ -155,7 +155,7 @@ func (d *decoder) member(draft *Draft) error {
 	place, known := fieldPlaces[string(name)]
 	if !known {
 		if len(d.violations) < maxViolations { // a body may have 100,000 of them
-			report(&d.violations, shown(string(name)), "unknown field")
+			report(&d.violations, fault.Shown(string(name)), "unknown field")
 		}
 		return d.json.SkipValue()
 	}

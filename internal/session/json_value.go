@@ -7,7 +7,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -288,21 +287,4 @@ func isNumber(text []byte) bool {
 	}
 	first, last := text[0], text[len(text)-1]
 	return (first == '-' || isDigit(first)) && isDigit(last) && jsontext.Value(text).IsValid()
-}
-
-// shown is a client's text made fit for a message: printable, and of at most 64 characters.
-func shown(text string) string {
-	var b strings.Builder
-	count := 0
-	for _, r := range text {
-		if count++; count > 64 {
-			b.WriteString("...")
-			break
-		}
-		if !unicode.IsPrint(r) {
-			r = unicode.ReplacementChar
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

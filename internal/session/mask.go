@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/parleyhq/parley/internal/fault"
 )
@@ -12,7 +11,6 @@ import (
 // Limits of an update mask.
 const (
 	maxMaskPaths = 1000
-	maxShownPath = 64 // characters of a path in a violation
 )
 
 // Mask says which fields of a session an update changes. The zero Mask, like a nil one, names none: the fields that the
@@ -95,7 +93,7 @@ func ParseMask(paths []string) (*Mask, error) {
 	mask.scope = scopeNamed
 	for _, text := range paths {
 		if flaw := mask.add(text); flaw != "" {
-			report(&violations, "updateMask", "%s %s", shownPath(text), flaw)
+			report(&violations, "updateMask", "%s %s", `"`+fault.Shown(text)+`"`, flaw)
 		}
 	}
 	mask.options = widest(mask.options, mask.fields.Has(FieldOptions))
@@ -145,7 +143,7 @@ func (m *Mask) addPart(field Fields, path maskPath) (flaw string) {
 
 // mutableField is the field of the name, or what is wrong with naming it.
 func mutableField(name string) (field Fields, flaw string) {
-	name = camelCase(name)
+	name = CamelCase(name)
 	if bit := slices.Index(mutableFields, name); bit >= 0 {
 		return 1 << bit, ""
 	}
@@ -158,8 +156,8 @@ func mutableField(name string) (field Fields, flaw string) {
 	return 0, "is not a field of a session"
 }
 
-// camelCase turns a name in snake_case into camelCase, and leaves others as they are.
-func camelCase(name string) string {
+// CamelCase turns a name in snake_case into camelCase, and leaves others as they are.
+func CamelCase(name string) string {
 	if strings.IndexByte(name, '_') < 0 || name != strings.ToLower(name) {
 		return name
 	}
@@ -225,25 +223,6 @@ func cutQuoted(path string) (key, tail, flaw string) {
 		whole = append(whole, '`')
 		path = rest[1:]
 	}
-}
-
-// shownPath is the path for people: in quotes, printable, and cut.
-func shownPath(text string) string {
-	var shown strings.Builder
-	shown.WriteByte('"')
-	count := 0
-	for _, r := range text {
-		if count++; count > maxShownPath {
-			shown.WriteString("...")
-			break
-		}
-		if !unicode.IsPrint(r) {
-			r = unicode.ReplacementChar
-		}
-		shown.WriteRune(r)
-	}
-	shown.WriteByte('"')
-	return shown.String()
 }
 
 // widest sorts the paths and drops those that are inside another. None is left if the field is named whole.

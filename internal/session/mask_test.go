@@ -381,3 +381,14 @@ func TestMergedOptionsCanBeTooDeep(t *testing.T) {
 		t.Errorf("101 levels: %v", lines(got))
 	}
 }
+
+func TestCamelCase(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "", "filter": "filter", "pageSize": "pageSize", "page_size": "pageSize", "a_b_c": "aBC",
+		"_x": "X", "x_": "x_", "a__b": "a_B", "page_Size": "page_Size", "a_1": "a_1",
+	} {
+		if got := CamelCase(name); got != want {
+			t.Errorf("CamelCase(%q) = %q, want %q", name, got, want)
+		}
+	}
+}

@@ -20,7 +20,7 @@ func ParseOrder(text string) (Order, error) {
 	if len(words) == 0 {
 		return Order{By: ByCreateTime, Descending: true}, nil
 	}
-	by, known := orderFields[camelCase(words[0])]
+	by, known := orderFields[CamelCase(words[0])]
 	if !known || len(words) > 2 || len(words) == 2 && words[1] != "desc" && words[1] != "asc" {
 		return Order{}, fault.Invalid("orderBy",
 			`must be one of createTime, updateTime and displayName, with " desc" after it for the other way round`)

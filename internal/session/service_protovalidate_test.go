@@ -88,7 +88,7 @@ func TestTheRulesAreThoseOfTheProto(t *testing.T) {
 			}
 			for _, violation := range invalid.Violations {
 				path := protovalidate.FieldPathString(violation.Proto.GetField())
-				want[camelCase(path[:len(path)-len(strings.TrimLeft(path, "abcdefghijklmnopqrstuvwxyz_"))])] = true
+				want[CamelCase(path[:len(path)-len(strings.TrimLeft(path, "abcdefghijklmnopqrstuvwxyz_"))])] = true
 			}
 		}
 

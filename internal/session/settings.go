@@ -353,7 +353,7 @@ func (o *optionsMerge) member(b, quoted, current, given []byte, paths []maskPath
 		return appendMember(b, quoted, given)
 	}
 	if current != nil && !isObject(current) || given != nil && !isObject(given) {
-		report(&o.violations, "updateMask", "%s leads through a value that is not an object", shownPath(paths[0].text))
+		report(&o.violations, "updateMask", "%s leads through a value that is not an object", `"`+fault.Shown(paths[0].text)+`"`)
 		return b
 	}
 	before := len(b)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/session"
@@ -22,10 +23,17 @@ type engine struct {
 
 	clock session.Clock // ascending: each time once
 	index index
+
+	// shrink asks for the write-ahead log to be emptied before the next transaction. Whoever sets it holds all readers.
+	// A connection of its own would have to wait for a gap between transactions, which under load does not come.
+	shrink atomic.Bool
 }
 
 // Try implements commit.Engine.
 func (e *engine) Try(next func() (*job, bool), refuse func(int, error)) error {
+	if e.shrink.Swap(false) {
+		_, _ = e.integer("PRAGMA wal_checkpoint(TRUNCATE)") // the log stays as it is if this fails, and is tried again
+	}
 	if err := e.exec("BEGIN IMMEDIATE"); err != nil {
 		return e.nothingDone(err)
 	}

@@ -109,8 +109,9 @@ func (s *Store) shrinkLog(ctx context.Context) error {
 			return nil
 		}
 	}
-	_, err = held[0].integer("PRAGMA wal_checkpoint(TRUNCATE)")
-	return err
+	s.engine.shrink.Store(true)
+	defer s.engine.shrink.Store(false) // if the job was never run, then nobody may do it once the readers are back
+	return s.committer.Submit(ctx, &job{tidy: func(*engine) error { return nil }})
 }
 
 // tidy works until nothing is left to do. Requests get their turns in between.
