@@ -202,7 +202,7 @@ func (e *engine) look(w *session.Write, view *session.View) (err error) {
 	case view.Earlier != nil:
 		view.Current, err = e.find(selectByTime, int64(view.Earlier.UID.Time()))
 	case w.ID != "":
-		view.Current, err = e.find(selectByID, w.ID)
+		view.Current, err = e.findByID(w.ID)
 	}
 	return err
 }

@@ -17,7 +17,7 @@ const (
 
 	// tailSessions is how many sessions may wait before they are put into the lookups, sorted and all at once: about
 	// as many as share a page there. Readers look at each of the waiting ones.
-	tailSessions = 256
+	tailSessions = 512
 )
 
 // index keeps the lookups by user and by name. It belongs to the engine's goroutine; what it remembers is as the
@@ -209,7 +209,7 @@ func compareKeys(a, b lookupKey) int {
 }
 
 // rowsAtOnce is how many rows one statement inserts: most of what a row costs is its statement.
-const rowsAtOnce = 32
+const rowsAtOnce = 64
 
 // moreRows makes a statement of one row one of rowsAtOnce.
 var moreRows = strings.Repeat(", (?, ?, ?)", rowsAtOnce-1)

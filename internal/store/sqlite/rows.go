@@ -11,7 +11,7 @@ import (
 const columns = `s.created, s.uid, s.id, s.type, s.display_name, s.creator, s.updated, s.expires, s.secret_key, s.secret, s.doc`
 
 const (
-	selectByID   = `SELECT ` + columns + ` FROM sessions s WHERE s.id = ?`
+	selectByID   = `SELECT ` + columns + ` FROM sessions s WHERE s.id = ? AND s.id <> ''`
 	selectByTime = `SELECT ` + columns + ` FROM sessions s WHERE s.created = ?`
 )
 
@@ -21,10 +21,14 @@ func readRecord(row []driver.Value) (*session.Record, error) {
 	if len(uid) != len(session.UID{}) {
 		return nil, fmt.Errorf("session row %d: its uid has %d bytes", created, len(uid))
 	}
+	id := row[2].(string)
+	if id == "" {
+		id = session.UID(uid).String()
+	}
 	secret, _ := row[9].([]byte)
 	return &session.Record{
 		UID:         session.UID(uid),
-		ID:          row[2].(string),
+		ID:          id,
 		Type:        session.Type(row[3].(int64)),
 		DisplayName: row[4].(string),
 		Creator:     row[5].(string),
@@ -47,11 +51,26 @@ func (c *conn) find(text string, arg driver.Value) (record *session.Record, err 
 	return record, err
 }
 
+// findByID returns the session that has the id now, expired or not; nil if there is none.
+func (c *conn) findByID(id string) (*session.Record, error) {
+	if uid, err := session.ParseUID(id); err == nil {
+		record, err := c.find(selectByTime, int64(uid.Time()))
+		if err != nil || record != nil && record.ID == id {
+			return record, err
+		}
+	}
+	return c.find(selectByID, id)
+}
+
 // insert stores a new session.
 func (c *conn) insert(r *session.Record) error {
+	id := r.ID
+	if id == r.UID.String() {
+		id = ""
+	}
 	err := c.exec(`INSERT INTO sessions (created, uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(r.CreateTime), r.UID[:], r.ID, int64(r.Type), r.DisplayName, r.Creator, int64(r.UpdateTime),
+		int64(r.CreateTime), r.UID[:], id, int64(r.Type), r.DisplayName, r.Creator, int64(r.UpdateTime),
 		int64(r.ExpireTime), int64(r.Secret.KeyID), r.Secret.Hash, string(r.Document))
 	return err
 }

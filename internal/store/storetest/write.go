@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,25 @@ func testWrite(t *testing.T, open Opener) {
 		if again.UID == created.UID {
 			t.Error("the ended session's uid came back")
 		}
+	})
+	t.Run("tells ids that clients chose from those that it made", func(t *testing.T) {
+		store, _ := openFresh(t, open)
+		made := must(t)((&Creation{Spec: publicSpec("user-1")}).Create(t.Context(), store))
+		alike := session.NewUID(made.CreateTime, 1).String() // the same time in it
+		wantSession(t, store, alike, nil)
+		chosen := must(t)((&Creation{ID: alike, Spec: publicSpec("user-2")}).Create(t.Context(), store))
+		wantSession(t, store, alike, chosen)
+		wantSession(t, store, made.ID, made)
+		wantSession(t, store, strings.ToUpper(made.ID), nil)
+		if _, err := (&Creation{ID: made.ID, Spec: publicSpec("user-2")}).Create(t.Context(), store); !errors.Is(err, errTaken) {
+			t.Errorf("creating under an id that was made: %v, want %v", err, errTaken)
+		}
+		if err := End(t.Context(), store, made.ID); err != nil {
+			t.Fatal(err)
+		}
+		again := must(t)((&Creation{ID: made.ID, Spec: publicSpec("user-2")}).Create(t.Context(), store))
+		wantSession(t, store, made.ID, again)
+		wantSession(t, store, alike, chosen)
 	})
 	t.Run("finds nothing under a free id", func(t *testing.T) {
 		store, _ := openFresh(t, open)

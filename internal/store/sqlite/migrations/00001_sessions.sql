@@ -5,7 +5,7 @@
 CREATE TABLE sessions (
     created      INTEGER PRIMARY KEY,
     uid          BLOB    NOT NULL,
-    id           TEXT    NOT NULL,
+    id           TEXT    NOT NULL, -- '' is the uid's text: an id that the server made
     type         INTEGER NOT NULL,
     display_name TEXT    NOT NULL,
     creator      TEXT    NOT NULL,
@@ -16,7 +16,8 @@ CREATE TABLE sessions (
     doc          TEXT    NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX sessions_by_id ON sessions (id);
+-- An id that the server made leads to its row by the time in it, and needs no index.
+CREATE UNIQUE INDEX sessions_by_id ON sessions (id) WHERE id <> '';
 CREATE INDEX sessions_by_update ON sessions (updated);
 CREATE INDEX sessions_by_expiry ON sessions (expires) WHERE expires > 0;
 
