@@ -1,6 +1,10 @@
 package session
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
 
 // Caller is who asks. It is what the edge's authentication found, and what every right is measured by.
 type Caller struct {
@@ -21,8 +25,8 @@ func (s *Spec) relationOf(user string) relation {
 }
 
 // maySee tells whether the caller may know that the session exists.
-func (c Caller) maySee(r *Record) (bool, error) {
-	if c.Admin || r.Type == Public {
+func (c Caller) maySee(r *Record, m *Member) (bool, error) {
+	if c.Admin || r.Type == Public || m != nil {
 		return true, nil
 	}
 	spec, err := r.Spec()
@@ -53,4 +57,19 @@ func (s *Spec) Principals() []string {
 	}
 	slices.Sort(users)
 	return slices.Compact(users)
+}
+
+// mayRead is a PermissionDenied fault unless the caller, who may see the session, may read its log.
+func (c Caller) mayRead(r *Record, rules *Rules, m *Member) error {
+	is := rules.Spec.relationOf(c.User)
+	switch {
+	case c.Admin:
+		return nil
+	case slices.Contains(rules.Spec.BlockedUsers, c.User):
+		return fault.New(fault.PermissionDenied, "BLOCKED", "the user is blocked from the session")
+	case is.owner, m != nil, r.Type == Public && !r.Secret.Exists():
+		return nil
+	default:
+		return fault.New(fault.PermissionDenied, "NOT_A_MEMBER", "the session's log is for its owners and members: join it first")
+	}
 }

@@ -2,11 +2,12 @@ package session
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// Filter is a condition on sessions (AIP-160), parsed and checked. A nil Filter holds for every session. A Filter is
-// never changed after ParseFilter returned it.
+// Filter is a condition on sessions, or on the messages or the members of one (AIP-160), parsed and checked. A nil
+// Filter holds for everything. A Filter is never changed after it was parsed.
 type Filter struct {
 	Op FilterOp
 
@@ -14,8 +15,8 @@ type Filter struct {
 	// Or, nor Not a Not.
 	Args []*Filter
 
-	// The rest is for comparisons. Text is what text, users and labels are compared with; Number is what session types
-	// and times are (in microseconds since 1970).
+	// The rest is for comparisons. Text is what text, users, labels, roles and truths are compared with; Number is what
+	// session types, channels and times are (in microseconds since 1970).
 	Field  FilterField
 	Key    string // of the label; empty: Present is about any label
 	Text   string
@@ -26,7 +27,7 @@ type Filter struct {
 // FilterOp is what a Filter does.
 type FilterOp uint8
 
-// The operations. A comparison with something that a session does not have is false.
+// The operations. A comparison with something that is not there is false.
 const (
 	FilterAnd FilterOp = iota + 1
 	FilterOr
@@ -43,7 +44,7 @@ const (
 // FilterField is a field that a Filter can compare.
 type FilterField uint8
 
-// The fields.
+// The fields: of sessions, then of messages, then of members. Messages have a FilterCreateTime too.
 const (
 	FilterProfile FilterField = iota + 1
 	FilterDisplayName
@@ -56,6 +57,12 @@ const (
 	FilterCreateTime
 	FilterUpdateTime
 	FilterExpireTime
+
+	FilterChannel
+	FilterSender
+
+	FilterRole
+	FilterOnline
 )
 
 // RequiredUser is a user that every session for which f holds has among its owners or allowedUsers; ok is false if no
@@ -120,19 +127,53 @@ func (f *Filter) conjuncts() []*Filter {
 // Match tells whether the filter holds for the session, whose document s is. It is the meaning that every store's own
 // way of filtering has.
 func (f *Filter) Match(r *Record, s *Spec) bool {
+	return f.match(func(comparison *Filter) bool { return comparison.matchField(r, s) })
+}
+
+// MatchMessage tells whether the filter, which is one on messages, holds for the message that the event is of.
+func (f *Filter) MatchMessage(e *Event) bool {
+	return f.match(func(comparison *Filter) bool {
+		switch comparison.Field {
+		case FilterChannel:
+			return comparison.matchNumber(int64(e.Channel))
+		case FilterSender:
+			return comparison.matchText(e.Actor)
+		case FilterCreateTime:
+			return comparison.matchNumber(int64(e.Time))
+		default:
+			return false
+		}
+	})
+}
+
+// MatchMember tells whether the filter, which is one on members, holds for the member.
+func (f *Filter) MatchMember(m MemberState) bool {
+	return f.match(func(comparison *Filter) bool {
+		switch comparison.Field {
+		case FilterRole:
+			return comparison.matchText(m.Role)
+		case FilterOnline:
+			return comparison.matchText(strconv.FormatBool(m.Online))
+		default:
+			return false
+		}
+	})
+}
+
+// match tells whether the filter holds where the comparisons do that holds says.
+func (f *Filter) match(holds func(comparison *Filter) bool) bool {
 	if f == nil {
 		return true
 	}
-	holds := func(arg *Filter) bool { return arg.Match(r, s) }
 	switch f.Op {
 	case FilterAnd:
-		return !slices.ContainsFunc(f.Args, func(arg *Filter) bool { return !holds(arg) })
+		return !slices.ContainsFunc(f.Args, func(arg *Filter) bool { return !arg.match(holds) })
 	case FilterOr:
-		return slices.ContainsFunc(f.Args, holds)
+		return slices.ContainsFunc(f.Args, func(arg *Filter) bool { return arg.match(holds) })
 	case FilterNot:
-		return !holds(f.Args[0])
+		return !f.Args[0].match(holds)
 	default:
-		return f.matchField(r, s)
+		return holds(f)
 	}
 }
 
@@ -191,7 +232,7 @@ func (f *Filter) matchText(value string) bool {
 	}
 }
 
-// matchNumber compares a session type or a time, of which 0 means that there is none.
+// matchNumber compares a session type, a channel or a time, of which 0 means that there is none.
 func (f *Filter) matchNumber(value int64) bool {
 	switch {
 	case value == 0:

@@ -2,7 +2,7 @@ package session
 
 import "strconv"
 
-// Canonical writes the filter so that ParseFilter would read the same one from it, were it not for the limit on the
+// Canonical writes the filter so that its parser would read the same one from it, were it not for the limit on the
 // length. Filters that differ only in how they were written have the same canonical text; page tokens are bound to it.
 func (f *Filter) Canonical() string {
 	if f == nil {
@@ -58,6 +58,10 @@ var filterFieldNames = [...]string{
 	FilterCreateTime:   "createTime",
 	FilterUpdateTime:   "updateTime",
 	FilterExpireTime:   "expireTime",
+	FilterChannel:      "channel",
+	FilterSender:       "sender",
+	FilterRole:         "role",
+	FilterOnline:       "online",
 }
 
 var filterOperators = [...]string{
@@ -80,7 +84,7 @@ func (f *Filter) appendComparison(b []byte) []byte {
 	switch {
 	case f.Op == FilterPresent:
 		return b
-	case f.Field == FilterType:
+	case f.Field == FilterType || f.Field == FilterChannel:
 		return strconv.AppendInt(b, f.Number, 10)
 	case f.Field.isTime():
 		return append(Time(f.Number).Append(append(b, '"')), '"')

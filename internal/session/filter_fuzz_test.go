@@ -17,28 +17,37 @@ func FuzzFilter(f *testing.F) {
 		`NOT (profile = com.example.1 OR ( description < "\r\n" ) )`, `profile = "a`, `((((`, `AND()`, `FUZZY(a, b)`, `a = b = c`,
 		`regex(profile, "a")`, "profile = \"\x00\"", "profile = \xff", `profile = 99999999999999999999`, `profile = 0x`,
 		`-NOT a`, `profile = "a*'"`, `createTime < "0001-01-01T00:00:00+23:59"`, `profile = a."b"`, `labels."" = x`,
+		`channel = (1 OR "2") sender = "user-*" create_time < "2026-01-31T00:00:00Z"`, `role != owner OR online:true`, `channel:* -online:*`,
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		filter, err := ParseFilter(text)
-		if err != nil {
-			checkRefusal(t, err)
-			return
-		}
-		canonical := filter.Canonical()
-		scanned, err := scanFilter(canonical) // not ParseFilter: quoting may have made it too long
-		if err != nil {
-			t.Fatalf("%q is %q, which is refused: %v", text, canonical, err)
-		}
-		again, err := scanned.parse()
-		if err != nil || again.Canonical() != canonical {
-			t.Fatalf("%q is %q, which is %q, %v", text, canonical, again.Canonical(), err)
-		}
-		_ = filter.Match(&Record{}, &Spec{})
-		_, _ = filter.RequiredUser()
-		_, _ = filter.CreateTimeBounds()
+		checkFilter(t, sessionFilters, text)
+		checkFilter(t, messageFilters, text)
+		checkFilter(t, memberFilters, text)
 	})
+}
+
+func checkFilter(t *testing.T, kind *filterKind, text string) {
+	filter, err := parseFilter(kind, text)
+	if err != nil {
+		checkRefusal(t, err)
+		return
+	}
+	canonical := filter.Canonical()
+	scanned, err := scanFilter(kind, canonical) // not parseFilter: quoting may have made it too long
+	if err != nil {
+		t.Fatalf("%q is %q, which is refused: %v", text, canonical, err)
+	}
+	again, err := scanned.parse()
+	if err != nil || again.Canonical() != canonical {
+		t.Fatalf("%q is %q, which is %q, %v", text, canonical, again.Canonical(), err)
+	}
+	_ = filter.Match(&Record{}, &Spec{})
+	_ = filter.MatchMessage(&Event{})
+	_ = filter.MatchMember(MemberState{})
+	_, _ = filter.RequiredUser()
+	_, _ = filter.CreateTimeBounds()
 }
 
 func checkRefusal(t *testing.T, err error) {

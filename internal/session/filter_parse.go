@@ -2,9 +2,7 @@ package session
 
 import (
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"go.einride.tech/aip/filtering"
 	expr "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
@@ -19,14 +17,6 @@ const (
 	maxFilterComparisons = 64
 	maxFilterDepth       = 32
 	maxFilterTokens      = 1024
-)
-
-// What every refusal can say that a filter may be.
-const (
-	filterExample = `a filter is like owners:"user-1" AND (displayName = "Front*" OR labels.tenant = "t7") AND ` +
-		`createTime > "2026-01-31T00:00:00Z"`
-	filterFieldHelp = "the fields are profile, displayName, sessionType, owners, allowedUsers, creator, labels.{key}, " +
-		"description, createTime, updateTime and expireTime"
 )
 
 // ParseFilter reads a filter (AIP-160). The empty text is nil, the filter that always holds.
@@ -45,11 +35,14 @@ const (
 // unless the comparison is.
 //
 // The fault of anything that cannot be served is InvalidArgument at filter, and says where and what can.
-func ParseFilter(text string) (*Filter, error) {
+func ParseFilter(text string) (*Filter, error) { return parseFilter(sessionFilters, text) }
+
+// parseFilter reads a filter on a kind of thing, by the rules of ParseFilter. The fields are those of the kind.
+func parseFilter(kind *filterKind, text string) (*Filter, error) {
 	if len(text) > maxFilterBytes {
 		return nil, fault.Invalid("filter", "must be at most %d bytes", maxFilterBytes)
 	}
-	scanned, err := scanFilter(text)
+	scanned, err := scanFilter(kind, text)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +111,7 @@ func (p *filterParser) notACondition(e *expr.Expr) error {
 	case filtering.FunctionAnd, filtering.FunctionOr, filtering.FunctionNot:
 		return p.refuseTokenf(p.token(e), "must have AND, OR and NOT in capitals")
 	}
-	return p.refuseTokenf(p.token(e), "must compare a field here, and have text with spaces in quotes; %s", filterExample)
+	return p.refuseTokenf(p.token(e), "must compare a field here, and have text with spaces in quotes; %s", p.kind.example)
 }
 
 // operands lists what a chain of one operator joins. The parser nests chains as deep as they are long, so they are
@@ -192,10 +185,10 @@ func (p *filterParser) field(e *expr.Expr) (Filter, error) {
 	switch {
 	case name.GetSelectExpr() != nil:
 		return Filter{}, p.refuseTokenf(p.token(e), `must have keys with dots in quotes, as in labels."a.b"`)
-	case field == 0:
-		return Filter{}, p.refuseTokenf(p.token(e), "must have a field here, without quotes; %s", filterFieldHelp)
+	case !slices.Contains(p.kind.fields, field):
+		return Filter{}, p.refuseTokenf(p.token(e), "must have a field here, without quotes; %s", p.kind.help)
 	case e != name && field != FilterLabels:
-		return Filter{}, p.refuseTokenf(p.token(e), "must have keys below labels only; %s", filterFieldHelp)
+		return Filter{}, p.refuseTokenf(p.token(e), "must have %s; %s", p.kind.keys, p.kind.help)
 	case e != name && key == "":
 		return Filter{}, p.refuseTokenf(p.token(e), "must not have an empty key")
 	}
@@ -270,90 +263,4 @@ func (p *filterParser) literal(first int) (filterValue, error) {
 		text = strings.TrimSuffix(text, "*")
 	}
 	return filterValue{text: text, prefix: prefix, token: first}, nil
-}
-
-// compareOne checks the operator and the value by the field's type.
-func (p *filterParser) compareOne(f Filter, value filterValue) (*Filter, error) {
-	if f.Op == FilterHas && value.prefix && value.text == "" && !value.timestamp {
-		f.Op = FilterPresent
-		return &f, nil
-	}
-	var rule string
-	switch {
-	case f.Field.isTime():
-		rule = f.setTime(value)
-	case value.timestamp:
-		rule = "must have timestamp with createTime, updateTime and expireTime only"
-	case f.Field == FilterType:
-		rule = f.setType(value)
-	case f.Field == FilterOwners || f.Field == FilterAllowedUsers:
-		rule = f.setUser(value)
-	case f.Field == FilterLabels && f.Key == "":
-		rule = f.setKey(value)
-	default:
-		rule = f.setText(value)
-	}
-	if rule != "" {
-		return nil, p.refuseTokenf(value.token, "%s", rule)
-	}
-	return &f, nil
-}
-
-// The setters take a value into a comparison, or say which rule it breaks.
-
-func (f *Filter) setText(value filterValue) (broken string) {
-	f.equalIfHas()
-	f.Text, f.Prefix = value.text, value.prefix
-	if f.Prefix && f.Op != FilterEqual {
-		return "must have a * only after = != and :"
-	}
-	return ""
-}
-
-// equalIfHas turns the colon into what it means for a single value.
-func (f *Filter) equalIfHas() {
-	if f.Op == FilterHas {
-		f.Op = FilterEqual
-	}
-}
-
-func (f *Filter) setType(value filterValue) (broken string) {
-	f.equalIfHas()
-	number, err := strconv.Atoi(value.text)
-	byName := err != nil
-	if byName {
-		number = int(typeNames[strings.TrimPrefix(value.text, typeNamePrefix)])
-	}
-	if number < int(Public) || number > int(Temporary) || value.prefix || byName && f.Op != FilterEqual {
-		return "must compare sessionType with 1, 2 or 3, or by = or != with PUBLIC, PRIVATE or TEMPORARY"
-	}
-	f.Number = int64(number)
-	return ""
-}
-
-func (f *Filter) setTime(value filterValue) (broken string) {
-	f.equalIfHas()
-	t, err := time.Parse(time.RFC3339Nano, value.text)
-	if year := t.UTC().Year(); err != nil || year < 1 || year > 9999 || value.prefix {
-		return `must compare times with RFC 3339 in quotes, as in createTime > "2026-01-31T00:00:00Z"`
-	}
-	f.Number = int64(TimeOf(t))
-	return ""
-}
-
-func (f *Filter) setUser(value filterValue) (broken string) {
-	f.Text = value.text
-	if f.Op != FilterHas || value.prefix {
-		return `must ask owners and allowedUsers by : for a whole user, as in owners:"user-1"`
-	}
-	return ""
-}
-
-func (f *Filter) setKey(value filterValue) (broken string) {
-	f.Key = value.text
-	if f.Op != FilterHas || value.prefix || f.Key == "" {
-		return `must ask labels by a key, as in labels.tenant = "t7" or labels:tenant`
-	}
-	f.Op = FilterPresent
-	return ""
 }

@@ -15,6 +15,7 @@ import (
 // filterText is a filter, cut into tokens, before anything is made of them. It keeps the way back from what the parser
 // sees to what the client wrote, for errors that say where, and for the words that the parser takes for numbers.
 type filterText struct {
+	kind   *filterKind
 	source string
 	tokens []filtering.Token // without the white space that the parser does not expect
 	starts []int             // where each token begins in what the parser sees
@@ -23,8 +24,8 @@ type filterText struct {
 
 // scanFilter refuses, before it is parsed, what the parser would descend into without end, and what it would read
 // otherwise than it was meant.
-func scanFilter(source string) (*filterText, error) {
-	t := &filterText{source: source}
+func scanFilter(kind *filterKind, source string) (*filterText, error) {
+	t := &filterText{kind: kind, source: source}
 	if flaw := textFlaw(source); flaw != "" {
 		return nil, fault.Invalid("filter", "%s", flaw)
 	}
@@ -173,8 +174,8 @@ func (t *filterText) malformed(err error) error {
 	}
 	at := t.tokenAt(offset)
 	if at >= len(t.tokens) {
-		return t.refuseTokenf(at, "must go on here; %s", filterExample)
+		return t.refuseTokenf(at, "must go on here; %s", t.kind.example)
 	}
 	return t.refuseTokenf(at, "must be as AIP-160 has it, and anything but letters, digits and _ must be in quotes; %s",
-		filterExample)
+		t.kind.example)
 }

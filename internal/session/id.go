@@ -16,6 +16,8 @@ const (
 	idRule   = "must be a letter or digit, and then at most 62 letters, digits, underscores or hyphens"
 	nameRule = `must be "sessions/" and the session's id: a letter or digit, and then at most 62 letters, digits, ` +
 		`underscores or hyphens`
+	messageNameRule = `must be "sessions/", the session's id, "/messages/", and the message's id, each of which is a ` +
+		`letter or digit, and then at most 62 letters, digits, underscores or hyphens`
 )
 
 // ValidID tells whether a session may have the id, which is one token of a NATS subject:
@@ -40,6 +42,27 @@ func ParseName(name string) (string, error) {
 		return "", fault.Invalid("name", nameRule)
 	}
 	return id, nil
+}
+
+// ParseSession returns the id in a session's resource name, where the request has it in a field of its own: the fault
+// of another name is InvalidArgument at session.
+func ParseSession(name string) (string, error) {
+	id, ok := cutName(name)
+	if !ok {
+		return "", fault.Invalid("session", nameRule)
+	}
+	return id, nil
+}
+
+// ParseMessageName returns the ids in a message's resource name, "sessions/{session}/messages/{message}".
+// The fault of another name is InvalidArgument at name.
+func ParseMessageName(name string) (id, messageID string, err error) {
+	session, messageID, _ := strings.Cut(name, messagesInfix)
+	id, ok := cutName(session)
+	if !ok || !ValidID(messageID) {
+		return "", "", fault.Invalid("name", messageNameRule)
+	}
+	return id, messageID, nil
 }
 
 // idFrom is the id that a create asks for: by the sessionId parameter, or else by the name in its body; empty: the
@@ -70,6 +93,14 @@ func cutName(name string) (id string, ok bool) {
 func checkID(id string) error {
 	if !ValidID(id) {
 		return fault.Invalid("name", nameRule)
+	}
+	return nil
+}
+
+// checkSession does the same at session, for requests in which name is a user.
+func checkSession(id string) error {
+	if !ValidID(id) {
+		return fault.Invalid("session", nameRule)
 	}
 	return nil
 }

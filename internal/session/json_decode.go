@@ -19,16 +19,12 @@ import (
 // Malformed JSON (RFC 8259, and I-JSON's rules of RFC 7493: valid UTF-8, no duplicate names) ends the reading, with the
 // reason MALFORMED_JSON. The rules of a session are not checked here.
 func DecodeDraft(body []byte) (*Draft, error) {
-	d := decoders.Get().(*decoder)
-	defer d.release()
-	d.reset(body)
 	draft := new(Draft)
-	if err := d.draft(draft); err != nil {
-		return nil, malformed(err)
-	}
-	if err := d.violations.Err(); err != nil {
+	given, err := decode(body, draftFields, draft)
+	if err != nil {
 		return nil, err
 	}
+	draft.Given = Fields(given) & (AllFields | FieldSecretKey)
 	return draft, nil
 }
 
@@ -41,12 +37,23 @@ func (r *Record) Spec() (*Spec, error) {
 	return &draft.Spec, nil
 }
 
+// decode reads a body that is one JSON object into what it is to become, and returns which of the fields it gave.
+func decode[T any](body []byte, fields *fields[T], to *T) (given fieldSet, err error) {
+	d := decoders.Get().(*decoder)
+	defer d.release()
+	d.reset(body)
+	if given, err = document(d, fields, to); err != nil {
+		return 0, malformed(err)
+	}
+	return given, d.violations.Err()
+}
+
 // decoder reads one document. It is used again, for its buffers.
 type decoder struct {
 	source     bytes.Buffer // jsontext reads from a Buffer without copying
 	json       jsontext.Decoder
 	violations fault.Violations
-	seen       uint32 // the fields that came, as bits of their place in fields
+	outer      string // the field that all of the document is in; paths leave it out
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -54,7 +61,7 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 func (d *decoder) reset(body []byte) {
 	d.source = *bytes.NewBuffer(body)
 	d.json.Reset(&d.source)
-	d.violations, d.seen = nil, 0
+	d.violations, d.outer = nil, ""
 }
 
 func (d *decoder) release() {
@@ -106,26 +113,52 @@ func malformedAt(field, rule, message string) error {
 	return f
 }
 
-// draft reads the whole body.
-func (d *decoder) draft(draft *Draft) error {
+// document reads the whole body.
+func document[T any](d *decoder, fields *fields[T], to *T) (fieldSet, error) {
 	if kind := d.json.PeekKind(); kind != '{' {
 		if _, err := d.json.ReadValue(); err != nil {
-			return err
+			return 0, err
 		}
-		return notAnObject()
+		return 0, notAnObject()
 	}
+	given, err := object(d, fields, to)
+	if err != nil {
+		return 0, err
+	}
+	return given, d.end()
+}
+
+// object reads an object, which is what comes next, and returns which fields it gave: those that are not null.
+func object[T any](d *decoder, fields *fields[T], to *T) (given fieldSet, err error) {
 	if _, err := d.json.ReadToken(); err != nil {
-		return err
+		return 0, err
 	}
+	var seen fieldSet
 	for d.json.PeekKind() != '}' {
-		if err := d.member(draft); err != nil {
-			return err
+		place, err := d.fieldName(fields.places, fields.prefix)
+		if err != nil {
+			return 0, err
+		}
+		if place < 0 {
+			continue
+		}
+		field := &fields.list[place]
+		if seen.has(place) {
+			return 0, malformedAt(field.path, "must be there once, in one spelling", field.path+": is there twice, in two spellings")
+		}
+		seen = seen.with(place)
+		if field.read == nil || d.json.PeekKind() == 'n' {
+			err = d.json.SkipValue()
+		} else {
+			given = given.with(place)
+			err = field.read(d, to, field.path)
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return err
-	}
-	return d.end()
+	_, err = d.json.ReadToken()
+	return given, err
 }
 
 // end makes sure that nothing follows.
@@ -145,76 +178,81 @@ func notAnObject() error {
 	return malformedAt("body", "must be a JSON object", "the body must be a JSON object")
 }
 
-// member reads one field of the session.
-func (d *decoder) member(draft *Draft) error {
+// fieldName reads a field's name and returns the field's place; of an unknown one it passes over the value, and the
+// place is negative.
+func (d *decoder) fieldName(places map[string]int, prefix string) (int, error) {
 	raw, err := d.json.ReadValue()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	name := unquoted(raw)
-	place, known := fieldPlaces[string(name)]
-	if !known {
-		if len(d.violations) < maxViolations { // a body may have 100,000 of them
-			report(&d.violations, fault.Shown(string(name)), "unknown field")
-		}
-		return d.json.SkipValue()
+	if place, known := places[string(name)]; known {
+		return place, nil
 	}
-	field := &fields[place]
-	if d.seen&(1<<place) != 0 {
-		return malformedAt(field.name, "must be there once, in one spelling", field.name+": is there twice, in two spellings")
+	if len(d.violations) < maxViolations { // a body may have 100,000 of them
+		report(&d.violations, prefix+fault.Shown(string(name)), "unknown field")
 	}
-	d.seen |= 1 << place
-	if field.read == nil || d.json.PeekKind() == 'n' {
-		return d.json.SkipValue()
-	}
-	draft.Given |= field.field
-	return field.read(d, draft, field.name)
+	return -1, d.json.SkipValue()
 }
 
-// field is how one field of a session is read.
-type field struct {
-	name  string // camelCase
-	field Fields // 0: not mutable
-	read  func(d *decoder, draft *Draft, path string) error
+// fieldSet is a set of fields, as bits of their places.
+type fieldSet uint32
+
+func (s fieldSet) has(place int) bool { return s&(1<<place) != 0 }
+
+func (s fieldSet) with(place int) fieldSet { return s | 1<<place }
+
+// fields are all fields that an object may have, and how they are read into a T.
+type fields[T any] struct {
+	prefix string // of the paths
+	list   []field[T]
+	places map[string]int // of a field, by either spelling of its name
 }
 
-// fields are all fields of a session. Those without a reader are the server's: whatever a request says of them is
-// ignored.
-var fields = [...]field{
-	{"profile", FieldProfile, func(d *decoder, s *Draft, path string) error { return d.text(&s.Profile, at(path)) }},
-	{"displayName", FieldDisplayName, func(d *decoder, s *Draft, path string) error { return d.text(&s.DisplayName, at(path)) }},
-	{"sessionType", FieldType, (*decoder).sessionType},
-	{"owners", FieldOwners, func(d *decoder, s *Draft, path string) error { return d.texts(&s.Owners, path) }},
-	{"defaultChannels", FieldDefaultChannels, (*decoder).channels},
-	{"description", FieldDescription, func(d *decoder, s *Draft, path string) error { return d.text(&s.Description, at(path)) }},
-	{"allowedUsers", FieldAllowedUsers, func(d *decoder, s *Draft, path string) error { return d.texts(&s.AllowedUsers, path) }},
-	{"blockedUsers", FieldBlockedUsers, func(d *decoder, s *Draft, path string) error { return d.texts(&s.BlockedUsers, path) }},
-	{"options", FieldOptions, (*decoder).options},
-	{"labels", FieldLabels, (*decoder).labels},
-	{"secretKey", FieldSecretKey, func(d *decoder, s *Draft, path string) error { return d.text(&s.SecretKey, at(path)) }},
-	{"name", 0, func(d *decoder, s *Draft, path string) error { return d.text(&s.Name, at(path)) }},
-	{"etag", 0, func(d *decoder, s *Draft, path string) error { return d.text(&s.ETag, at(path)) }},
-	{name: "sessionId"},
-	{name: "uid"},
-	{name: "creator"},
-	{name: "hasSecretKey"},
-	{name: "headSequence"},
-	{name: "memberCount"},
-	{name: "lastMessageTime"},
-	{name: "expireTime"},
-	{name: "createTime"},
-	{name: "updateTime"},
+// field is how one field is read. One without a reader is the server's: whatever a request says of it is ignored.
+type field[T any] struct {
+	name string // camelCase
+	read func(d *decoder, to *T, path string) error
+	path string // newFields sets it
 }
 
-// fieldPlaces finds a field by either spelling of its name.
-var fieldPlaces = func() map[string]int {
-	places := make(map[string]int, 2*len(fields))
-	for i := range fields {
-		places[fields[i].name] = i
-		places[snakeCase(fields[i].name)] = i
+// newFields returns the fields of an object whose own path is the prefix, with a dot after it; empty: of the document.
+func newFields[T any](prefix string, list ...field[T]) *fields[T] {
+	f := &fields[T]{prefix: prefix, list: list, places: make(map[string]int, 2*len(list))}
+	for i := range list {
+		list[i].path = prefix + list[i].name
+		f.places[list[i].name] = i
+		f.places[snakeCase(list[i].name)] = i
 	}
-	return places
-}()
+	return f
+}
+
+// draftFields are the fields of a session. Those that a client may change come first, in the order of Fields.
+var draftFields = newFields("",
+	field[Draft]{name: "profile", read: func(d *decoder, s *Draft, path string) error { return d.text(&s.Profile, at(path)) }},
+	field[Draft]{name: "displayName", read: func(d *decoder, s *Draft, path string) error { return d.text(&s.DisplayName, at(path)) }},
+	field[Draft]{name: "sessionType", read: (*decoder).sessionType},
+	field[Draft]{name: "owners", read: func(d *decoder, s *Draft, path string) error { return d.texts(&s.Owners, path) }},
+	field[Draft]{name: "defaultChannels", read: func(d *decoder, s *Draft, path string) error { return d.channels(&s.DefaultChannels, path) }},
+	field[Draft]{name: "description", read: func(d *decoder, s *Draft, path string) error { return d.text(&s.Description, at(path)) }},
+	field[Draft]{name: "allowedUsers", read: func(d *decoder, s *Draft, path string) error { return d.texts(&s.AllowedUsers, path) }},
+	field[Draft]{name: "blockedUsers", read: func(d *decoder, s *Draft, path string) error { return d.texts(&s.BlockedUsers, path) }},
+	field[Draft]{name: "options", read: (*decoder).options},
+	field[Draft]{name: "labels", read: (*decoder).labels},
+	field[Draft]{name: "secretKey", read: func(d *decoder, s *Draft, path string) error { return d.text(&s.SecretKey, at(path)) }},
+	field[Draft]{name: "name", read: func(d *decoder, s *Draft, path string) error { return d.text(&s.Name, at(path)) }},
+	field[Draft]{name: "etag", read: func(d *decoder, s *Draft, path string) error { return d.text(&s.ETag, at(path)) }},
+	field[Draft]{name: "sessionId"},
+	field[Draft]{name: "uid"},
+	field[Draft]{name: "creator"},
+	field[Draft]{name: "hasSecretKey"},
+	field[Draft]{name: "headSequence"},
+	field[Draft]{name: "memberCount"},
+	field[Draft]{name: "lastMessageTime"},
+	field[Draft]{name: "expireTime"},
+	field[Draft]{name: "createTime"},
+	field[Draft]{name: "updateTime"},
+)
 
 func snakeCase(name string) string {
 	var b strings.Builder
@@ -289,16 +327,18 @@ func (d *decoder) texts(to *[]string, path string) error {
 	})
 }
 
-func (d *decoder) channels(draft *Draft, path string) error {
+func (d *decoder) channels(to *[]int32, path string) error {
 	return d.list(path, MaxChannels, func(at place) error {
-		channel, err := d.int32(at, "must be an integer of 32 bits")
-		if draft.DefaultChannels == nil {
-			draft.DefaultChannels = make([]int32, 0, few)
+		channel, err := d.int32(at, int32Rule)
+		if *to == nil {
+			*to = make([]int32, 0, few)
 		}
-		draft.DefaultChannels = append(draft.DefaultChannels, channel)
+		*to = append(*to, channel)
 		return err
 	})
 }
+
+const int32Rule = "must be an integer of 32 bits"
 
 // int32 reads an integer as protobuf's JSON has it: a number with an integral value, or a string of one.
 func (d *decoder) int32(at place, rule string) (int32, error) {
@@ -382,7 +422,12 @@ func (d *decoder) labelKey(to *string, path string) error {
 	return nil
 }
 
-func (d *decoder) options(draft *Draft, _ string) (err error) {
-	draft.Options, err = compactOptions(&d.json, "", optionsRoom, &d.violations)
+func (d *decoder) options(draft *Draft, path string) (err error) {
+	draft.Options, err = d.compactObject(path)
 	return err
+}
+
+// compactObject reads an object whose canonical form has at most MaxOptionsBytes.
+func (d *decoder) compactObject(path string) ([]byte, error) {
+	return compact(&d.json, compaction{field: path, outer: d.outer, object: true, most: MaxOptionsBytes, room: optionsRoom}, &d.violations)
 }

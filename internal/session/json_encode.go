@@ -61,14 +61,9 @@ func (s *Spec) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(b, int64(s.Type), 10)
 	b = append(b, `,"owners":`...)
 	b = appendStrings(b, s.Owners)
-	b = append(b, `,"defaultChannels":[`...)
-	for i, channel := range s.DefaultChannels {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(channel), 10)
-	}
-	b = append(b, `],"description":`...)
+	b = append(b, `,"defaultChannels":`...)
+	b = appendChannels(b, s.DefaultChannels)
+	b = append(b, `,"description":`...)
 	b = appendString(b, s.Description)
 	b = append(b, `,"allowedUsers":`...)
 	b = appendStrings(b, s.AllowedUsers)

@@ -86,6 +86,64 @@ func checkInvalid(t *testing.T, err error) {
 	}
 }
 
+// FuzzDecodePublish holds the same of a publish, by itself and in a frame of a stream.
+func FuzzDecodePublish(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `null`, `{"message":null}`, `{"message":{"text":"a"},"name":"u","uid":"i","requestId":"r"}`,
+		`{"message":{"data":[1e20,-0,1.5e-7,{"a":null}],"metadata":{"":""}}}`, `{"message":{"blob":"-__-AQ","content_type":"image/png"}}`,
+		`{"message":{"text":"\u0000","data":{"a":1,"a":2}}}`, `{"message":{"reply_to":"a","replyTo":"b"}}`, `{"message":{"channel":"1e0"}}`,
+		`{"message":{"blob":"A"}}`, `{"message":{"blob":"AAAA\n"}}`, `{"publish":{}}`, `{"message":{"text":"a"}}{}`,
+		`{"message":{"data":9007199254740992,"createTime":[],"colour":1}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		frame, frameErr := DecodeClientFrame(slices.Concat([]byte(`{"publish":`), body, []byte(`}`)))
+		request, err := DecodePublish(body)
+		if err != nil {
+			checkInvalid(t, err)
+			return
+		}
+		if !json.Valid(body) {
+			t.Fatal("what is no JSON was taken")
+		}
+		if diff := cmp.Diff(request, frame); diff != "" || frameErr != nil {
+			t.Fatalf("in a frame: %v\n%s", frameErr, diff)
+		}
+		m := request.Message
+		if m == nil || m.Contents != 1 || m.Kind == ContentText && m.Text == "" {
+			return
+		}
+		document := m.AppendJSON(nil)
+		again, err := DecodePublish(slices.Concat([]byte(`{"message":`), document, []byte(`}`)))
+		if err != nil {
+			t.Fatalf("its document cannot be read: %v\n%s", err, document)
+		}
+		again.Message.ID, again.Message.Channel = m.ID, m.Channel // the document is without them
+		if diff := cmp.Diff(m, again.Message, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("message (-taken +stored):\n%s", diff)
+		}
+	})
+}
+
+// FuzzDecodeJoin holds that nothing breaks the decoders of a join and a leave, and that refusals have the form of the API.
+func FuzzDecodeJoin(f *testing.F) {
+	for _, seed := range []string{
+		``, ` `, `{}`, `null`, `{"name":"u","secretKey":"s","channels":[1,"2",3.0],"uid":"i","request_id":"r"}`, `{"channels":[1,`,
+		`{"secret_key":"a","secretKey":"b"}`, `{"name":"\u0000"}`, `{"session":"sessions/s"}`, `{}{}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if _, err := DecodeJoin(body); err != nil {
+			checkInvalid(t, err)
+		}
+		if _, err := DecodeLeave(body); err != nil {
+			checkInvalid(t, err)
+		}
+	})
+}
+
 // FuzzCompactOptions holds that the compact form means the same, is within its limits, and stays as it is.
 func FuzzCompactOptions(f *testing.F) {
 	for _, seed := range []string{

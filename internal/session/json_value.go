@@ -22,34 +22,62 @@ const maxSafeInteger = 1<<53 - 1
 // Violations: not an object, or not valid JSON; more than MaxOptionsBytes of compact JSON; deeper than MaxOptionsDepth;
 // an integer beyond 2^53-1 either way, or a number beyond the doubles; NUL in a name or a string. Each names its path.
 func CompactOptions(raw []byte, v *fault.Violations) []byte {
+	return CompactObject(raw, "options", v)
+}
+
+// CompactObject does the same for another field: its path takes the place of "options".
+func CompactObject(raw []byte, field string, v *fault.Violations) []byte {
+	return compactRaw(raw, compaction{field: field, root: field, object: true, most: MaxOptionsBytes}, v)
+}
+
+// CompactValue does the same for any JSON value, of at most MaxMessageBytes.
+func CompactValue(raw []byte, field string, v *fault.Violations) []byte {
+	return compactRaw(raw, compaction{field: field, root: field, most: MaxMessageBytes}, v)
+}
+
+func compactRaw(raw []byte, c compaction, v *fault.Violations) []byte {
 	json := jsontext.NewDecoder(bytes.NewBuffer(raw))
-	compact, err := compactOptions(json, "options", len(raw), v)
+	c.room = len(raw)
+	value, err := compact(json, c, v)
 	if err == nil {
 		if _, err = json.ReadToken(); errors.Is(err, io.EOF) {
-			return compact
+			return value
 		}
 	}
-	report(v, "options", "must be one valid JSON object")
+	rule := "must be valid JSON"
+	if c.object {
+		rule = "must be one valid JSON object"
+	}
+	report(v, c.field, "%s", rule)
 	return nil
 }
 
-// compactOptions reads options from a decoder. What the decoder's own place in the document adds to root is the path
-// of what is wrong. It returns nil if something is, and an error for malformed JSON alone.
-func compactOptions(json *jsontext.Decoder, root string, size int, v *fault.Violations) ([]byte, error) {
-	if json.PeekKind() != '{' {
-		report(v, "options", "must be an object")
+// compaction says what is to become of a value.
+type compaction struct {
+	field  string // where the value is
+	root   string // what the decoder's own place in the document is added to; empty: the decoder knows all of the path
+	outer  string // what paths leave out at their beginning
+	object bool   // it must be an object
+	most   int    // bytes of compact JSON
+	room   int    // bytes that are likely to be enough
+}
+
+// compact reads a value from a decoder. It returns nil if something is wrong, and an error for malformed JSON alone.
+func compact(json *jsontext.Decoder, how compaction, v *fault.Violations) ([]byte, error) {
+	if how.object && json.PeekKind() != '{' {
+		report(v, how.field, "must be an object")
 		return nil, json.SkipValue()
 	}
-	c := compactor{json: json, violations: v, root: root}
-	compact, err := c.value(make([]byte, 0, min(size, MaxOptionsBytes)), 0)
-	if len(compact) > MaxOptionsBytes {
-		report(v, "options", "must be at most %d bytes of compact JSON", MaxOptionsBytes)
+	c := compactor{compaction: how, json: json, violations: v}
+	value, err := c.value(make([]byte, 0, min(how.room, how.most)), 0)
+	if len(value) > how.most {
+		report(v, how.field, "must be at most %d bytes of compact JSON", how.most)
 		return nil, err
 	}
 	if err != nil || c.failures > 0 {
 		return nil, err
 	}
-	return compact, nil
+	return value, nil
 }
 
 // optionsRoom is as many bytes as the options of most sessions need.
@@ -57,9 +85,10 @@ const optionsRoom = 128
 
 // compactor rewrites one value.
 type compactor struct {
+	compaction
+
 	json       *jsontext.Decoder
 	violations *fault.Violations
-	root       string
 	failures   int
 	placeBytes int // of the flaws that were named
 }
@@ -192,6 +221,7 @@ func (c *compactor) fail(rule string, args ...any) {
 		kind, _ := c.json.StackIndex(level)
 		return kind == jsontext.KindBeginArray
 	})
+	path = strings.TrimPrefix(path, c.outer)
 	report(c.violations, strings.TrimPrefix(path, "."), rule, args...)
 }
 

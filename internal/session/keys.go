@@ -92,6 +92,9 @@ func (r *KeyRing) derive(k key, purpose string) []byte {
 	return mac.Sum(nil)
 }
 
+// Derive returns the newest key's key for a purpose of another package's.
+func (r *KeyRing) Derive(purpose string) []byte { return r.current(purpose) }
+
 // current derives the newest key for a purpose.
 func (r *KeyRing) current(purpose string) []byte { return r.derive(r.keys[len(r.keys)-1], purpose) }
 

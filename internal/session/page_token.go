@@ -49,10 +49,21 @@ func newPageTokens(key []byte) *pageTokens {
 
 // tokenBinding is the list that a token belongs to.
 type tokenBinding struct {
-	filter string // Filter.Canonical
-	order  Order
-	caller Caller
+	kind    listKind
+	session UID    // whose messages or members are listed
+	filter  string // Filter.Canonical
+	order   Order
+	caller  Caller
 }
+
+// listKind says what is listed.
+type listKind byte
+
+const (
+	listSessions listKind = iota
+	listMessages
+	listMembers
+)
 
 // append writes the binding so that no two lists have the same.
 func (b tokenBinding) append(to []byte) []byte {
@@ -63,7 +74,8 @@ func (b tokenBinding) append(to []byte) []byte {
 	if b.order.Descending {
 		descending = 1
 	}
-	to = append(to, admin, descending, byte(b.order.By))
+	to = append(to, byte(b.kind), admin, descending, byte(b.order.By))
+	to = append(to, b.session[:]...)
 	to = binary.BigEndian.AppendUint64(to, uint64(len(b.caller.User)))
 	to = append(to, b.caller.User...)
 	return append(to, b.filter...)
@@ -74,28 +86,19 @@ const (
 	maxTokenBytes = tokenFixed + 4*MaxDisplayNameCharacters + 64
 )
 
-// encode makes the token of a position in the list.
+// encode makes the token of a position in a list of sessions.
 func (t *pageTokens) encode(p *Position, b tokenBinding) string {
 	body := append(make([]byte, 0, tokenFixed+len(p.DisplayName)), p.UID[:]...)
 	body = binary.BigEndian.AppendUint64(body, uint64(p.UpdateTime))
 	body = append(body, p.DisplayName...)
-	return base64.RawURLEncoding.EncodeToString(t.aead.Seal(nil, nil, body, b.append(nil))) //nolint:gosec // the AEAD makes the nonce itself
+	return t.seal(body, b)
 }
 
 // decode reads a token, which has to be the list's own. Its fault is InvalidArgument at pageToken.
 func (t *pageTokens) decode(token string, b tokenBinding) (*Position, error) {
-	invalid := fault.Invalid("pageToken", "must be the nextPageToken of a list with the same filter, orderBy and caller")
-	// The decoder would skip line ends: a token is to be read in one spelling only.
-	if len(token) > base64.RawURLEncoding.EncodedLen(maxTokenBytes) || strings.ContainsAny(token, "\r\n") {
-		return nil, invalid
-	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil {
-		return nil, invalid
-	}
-	body, err := t.aead.Open(nil, nil, sealed, b.append(nil))
+	body, err := t.open(token, b)
 	if err != nil || len(body) < tokenFixed {
-		return nil, invalid
+		return nil, invalidToken()
 	}
 	uid, rest := body[:len(UID{})], body[len(UID{}):]
 	return &Position{
@@ -103,4 +106,46 @@ func (t *pageTokens) decode(token string, b tokenBinding) (*Position, error) {
 		UpdateTime:  Time(binary.BigEndian.Uint64(rest)),
 		DisplayName: string(rest[8:]),
 	}, nil
+}
+
+// encodeAfter makes the token of a position in a list of what one session has: a sequence or a time. That of 0, the
+// end, is empty.
+func (t *pageTokens) encodeAfter(after int64, b tokenBinding) string {
+	if after == 0 {
+		return ""
+	}
+	return t.seal(binary.BigEndian.AppendUint64(nil, uint64(after)), b)
+}
+
+// decodeAfter reads a token of encodeAfter, as decode does. The empty one is the beginning: 0.
+func (t *pageTokens) decodeAfter(token string, b tokenBinding) (int64, error) {
+	if token == "" {
+		return 0, nil
+	}
+	body, err := t.open(token, b)
+	if err != nil || len(body) != 8 {
+		return 0, invalidToken()
+	}
+	return int64(binary.BigEndian.Uint64(body)), nil
+}
+
+func invalidToken() error {
+	return fault.Invalid("pageToken", "must be the nextPageToken of a list with the same filter, orderBy and caller")
+}
+
+func (t *pageTokens) seal(body []byte, b tokenBinding) string {
+	return base64.RawURLEncoding.EncodeToString(t.aead.Seal(nil, nil, body, b.append(nil))) //nolint:gosec // the AEAD makes the nonce itself
+}
+
+// open is the body of a token that seal made for the same list.
+func (t *pageTokens) open(token string, b tokenBinding) ([]byte, error) {
+	// The decoder would skip line ends: a token is to be read in one spelling only.
+	if len(token) > base64.RawURLEncoding.EncodedLen(maxTokenBytes) || strings.ContainsAny(token, "\r\n") {
+		return nil, invalidToken()
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil {
+		return nil, err
+	}
+	return t.aead.Open(nil, nil, sealed, b.append(nil))
 }

@@ -32,6 +32,17 @@ func (h requestHasher) digest(draft *Draft, document []byte, more string) Digest
 	return Digest(h.sum(more, string(document), draft.Name, draft.ETag, draft.SecretKey, string(given)))
 }
 
+// joinDigest is what two joins under one requestId must have in common.
+func (h requestHasher) joinDigest(r *JoinRequest) Digest {
+	return Digest(h.sum(r.Name, r.SecretKey, r.UID, string(appendChannels(nil, r.Channels))))
+}
+
+// publishDigest is what two publishes under one requestId must have in common. The document stands for the message.
+func (h requestHasher) publishDigest(r *PublishRequest, document []byte) Digest {
+	channel := binary.BigEndian.AppendUint32(nil, uint32(r.Message.Channel))
+	return Digest(h.sum(r.Name, r.UID, r.Message.ID, string(channel), string(document)))
+}
+
 // sum hashes the parts, each with its length, so that no two lists of parts look alike.
 func (h requestHasher) sum(parts ...string) [16]byte {
 	mac := hmac.New(sha256.New, h.secret)

@@ -11,18 +11,25 @@ import (
 // Service holds the rules: what a request may do, and what it does. It is safe for concurrent use.
 type Service struct {
 	store    Store
+	tail     Tail
 	keys     *KeyRing
 	requests requestHasher
 	tokens   *pageTokens
+	guesses  *guesses
+	now      Clock
 }
 
-// NewService returns the rules over a store. The ring must be the one that the store was opened with.
-func NewService(store Store, keys *KeyRing) *Service {
+// NewService returns the rules over a store, and the tail that the store's commits enter. The ring must be the one that
+// the store was opened with.
+func NewService(store Store, tail Tail, keys *KeyRing) *Service {
 	return &Service{
 		store:    store,
+		tail:     tail,
 		keys:     keys,
 		requests: newRequestHasher(keys.current("requests")),
 		tokens:   newPageTokens(keys.current("page tokens")),
+		guesses:  newGuesses(Now),
+		now:      Now,
 	}
 }
 
@@ -64,7 +71,7 @@ func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (R
 	creation := creation{service: s, caller: caller, draft: draft, id: id, settings: settings, random: randomBits()}
 	creation.document = draft.AppendJSON(make([]byte, 0, len(draft.Options)+writeOverhead))
 	creation.principals = draft.Principals()
-	write := Write{ID: id, Size: len(creation.document) + writeOverhead, Decide: creation.decide}
+	write := Write{ID: id, Users: []string{caller.User}, Size: len(creation.document) + writeOverhead, Decide: creation.decide}
 	if r.RequestID != "" {
 		write.Request = s.requests.key("create", caller, "", r.RequestID)
 		creation.digest = s.requests.digest(draft, creation.document, id)
@@ -134,7 +141,7 @@ func (c *creation) repeat(v *View) error {
 	if v.Earlier.Digest != c.digest {
 		return requestIDReused()
 	}
-	if err := visible(c.caller, v.Current); err != nil {
+	if err := visible(c.caller, v.Current, v.Members[0]); err != nil {
 		return err
 	}
 	c.result = c.service.repeated(v.Current, c.draft.SecretKey)
@@ -156,11 +163,11 @@ func (s *Service) Get(ctx context.Context, caller Caller, id string) (*Record, e
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	record, err := s.store.Get(ctx, id)
+	record, member, err := s.store.Get(ctx, id, caller.User)
 	if err != nil {
 		return nil, err
 	}
-	return record, visible(caller, record)
+	return record, visible(caller, record, member)
 }
 
 // DeleteRequest asks for the end of a session.
@@ -183,7 +190,7 @@ func (s *Service) Delete(ctx context.Context, caller Caller, r DeleteRequest) er
 	if err := checkID(r.ID); err != nil {
 		return err
 	}
-	write := Write{ID: r.ID, Size: writeOverhead}
+	write := Write{ID: r.ID, Users: []string{caller.User}, Size: writeOverhead}
 	var digest Digest
 	if r.RequestID != "" {
 		write.Request = s.requests.key("delete", caller, r.ID, r.RequestID)
@@ -193,20 +200,21 @@ func (s *Service) Delete(ctx context.Context, caller Caller, r DeleteRequest) er
 		if v.Earlier != nil {
 			return Change{}, sameRequest(v.Earlier, digest)
 		}
-		if _, err := changeable(caller, v.Current, r.ETag); err != nil {
+		if _, err := changeable(caller, v, r.ETag); err != nil {
 			return Change{}, err
 		}
-		return Change{Kind: End, Digest: digest}, nil
+		ended := v.Current.Ended(SessionDeleted, caller.User, v.Now)
+		return Change{Kind: End, Events: []*Event{ended}, Digest: digest}, nil
 	}
 	return s.store.Write(ctx, &write)
 }
 
 // visible is NotFound unless there is a session that the caller may see.
-func visible(caller Caller, record *Record) error {
+func visible(caller Caller, record *Record, member *Member) error {
 	if record == nil {
 		return notFound()
 	}
-	see, err := caller.maySee(record)
+	see, err := caller.maySee(record, member)
 	if err == nil && !see {
 		err = notFound()
 	}
@@ -215,14 +223,12 @@ func visible(caller Caller, record *Record) error {
 
 // changeable checks, in the order that the API promises, that there is a session, that the caller may see it and may
 // change it, and that it is the version that the caller knows.
-func changeable(caller Caller, current *Record, etag string) (*Spec, error) {
-	if err := visible(caller, current); err != nil {
+func changeable(caller Caller, v *View, etag string) (*Spec, error) {
+	current := v.Current
+	if err := visible(caller, current, v.Members[0]); err != nil {
 		return nil, err
 	}
-	spec, err := current.Spec()
-	if err != nil {
-		return nil, err
-	}
+	spec := v.Rules.Spec
 	if !caller.mayChange(spec) {
 		return nil, notAnOwner("change the session: only its owners may")
 	}

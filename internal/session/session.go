@@ -7,6 +7,8 @@ package session
 import (
 	"strconv"
 	"sync/atomic"
+
+	"github.com/parleyhq/parley/internal/fault"
 )
 
 // Type says who may find and join a session.
@@ -109,6 +111,22 @@ type Head struct {
 	Sequence        int64 // of the last event; session.created is 1
 	Members         int32
 	LastMessageTime Time // 0: none yet
+}
+
+// Rules are what a session's document says, decoded. They are never changed.
+type Rules struct {
+	Spec     *Spec
+	Settings Settings
+}
+
+// Rules decodes the record's document.
+func (r *Record) Rules() (*Rules, error) {
+	spec, err := r.Spec()
+	if err != nil {
+		return nil, err
+	}
+	var ignored fault.Violations // it was checked when it was written
+	return &Rules{Spec: spec, Settings: ParseSettings(spec.Options, &ignored)}, nil
 }
 
 // Secret is the keyed hash of a secretKey; the zero Secret means that there is none.

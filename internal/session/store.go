@@ -13,11 +13,76 @@ type Store interface {
 	// on one session run in the order of arrival. The context counts only until the write has begun.
 	Write(ctx context.Context, w *Write) error
 
-	// Get returns the session with the id, or nil if there is none.
-	Get(ctx context.Context, id string) (*Record, error)
+	// Get returns the session with the id, or nil if there is none; and the user's membership, or nil. An empty user
+	// is nobody.
+	Get(ctx context.Context, id, user string) (*Record, *Member, error)
 
 	// List returns the sessions that the query asks for, in its order.
 	List(ctx context.Context, q *Query) (*Page, error)
+
+	// Log returns what is in a session's log after a sequence, in order: at most limit events, and no more after the
+	// first that would make them larger than maxBytes, by Event.Size. SessionCreated is among them unless it is trimmed.
+	Log(ctx context.Context, uid UID, after int64, limit, maxBytes int) (*Log, error)
+
+	// Messages returns the messages that the query asks for, in its order.
+	Messages(ctx context.Context, q *MessageQuery) (*MessagePage, error)
+
+	// Message returns the session's message of the id, or nil if the log has none.
+	Message(ctx context.Context, uid UID, id string) (*Event, error)
+
+	// Members returns the members that the query asks for, in its order.
+	Members(ctx context.Context, q *MemberQuery) (*MemberPage, error)
+}
+
+// Log is a part of a session's log, as one transaction sees it.
+type Log struct {
+	// Record is the session; nil: it has ended, or never was.
+	Record *Record
+
+	// First is the sequence of the oldest event that is kept. Head.Sequence + 1 if none is.
+	First int64
+
+	// Events are those that were asked for. None of them is the one that ended the session: that is End.
+	Events []*Event
+
+	// End is the last event of a session that has ended; nil: it has not, or nothing is known of it any more.
+	End *Event
+}
+
+// MessageQuery asks for one page of a session's messages.
+type MessageQuery struct {
+	UID        UID
+	Descending bool
+	After      int64 // the sequence where the page before stopped; 0: from the beginning
+	Size       int   // at most this many, at least 1
+
+	// Match tells whether a message is wanted; nil: each is. It must be quick and must not block.
+	Match func(*Event) bool
+}
+
+// MessagePage is one page of messages.
+type MessagePage struct {
+	Events []*Event
+
+	// Next is MessageQuery.After of the next page; 0: this was the last. As with Page, a page may be short and still
+	// have a next.
+	Next int64
+}
+
+// MemberQuery asks for one page of a session's members, in the order in which they joined.
+type MemberQuery struct {
+	UID        UID
+	Descending bool
+	After      Time // the JoinTime where the page before stopped; 0: from the beginning. No two members have the same
+	Size       int
+
+	Match func(*Member) bool // as in MessageQuery
+}
+
+// MemberPage is one page of members.
+type MemberPage struct {
+	Members []*Member
+	Next    Time // as in MessagePage
 }
 
 // Write is one change to one session, decided on what the transaction sees.
@@ -27,6 +92,12 @@ type Write struct {
 
 	// Request, if not zero, is looked up and given to Decide as View.Earlier, and kept with the change.
 	Request RequestKey
+
+	// Users are those whose memberships Decide is to see, as View.Members.
+	Users []string
+
+	// Messages are ids of messages that Decide is to know of, as View.Messages.
+	Messages []string
 
 	// Size is about how many bytes the write holds while it waits: the queue is bounded by their sum.
 	Size int
@@ -46,19 +117,41 @@ type View struct {
 	// one, whatever id it has, or nil if it has ended.
 	Current *Record
 
+	// Rules are those of Current. A store may keep them for as long as the document stays the same.
+	Rules *Rules
+
 	// Earlier is what an earlier successful write with the same Request left; nil: there was none in the last 24 hours.
 	Earlier *Earlier
+
+	// Members are the memberships of Write.Users in Current, in the same order, and so many also if there is no
+	// Current; nil: the user is no member.
+	Members []*Member
+
+	// Messages tells of each of Write.Messages whether Current's log has a message of this id.
+	Messages []bool
 }
 
 // Change is what a decision wants done. The zero Change is to do nothing, successfully.
 type Change struct {
 	Kind ChangeKind
 
-	// Record is the session as it shall be, for Create and Update.
+	// Record is the session as it shall be, for Create, Update and Append: with its Head. Append changes nothing of it
+	// but the Head and the ExpireTime.
 	Record *Record
 
+	// Join is a membership to add, or to put in the place of the user's earlier one; nil: none. Leave are users whose
+	// memberships end.
+	Join  *Member
+	Leave []string
+
+	// Events are what happened, in order, for Append and Update; one of a kind that Ends, for End. Those with a
+	// Sequence follow the log's head without a hole and are stored; those without are ephemeral. All of them are
+	// announced once the write is durable.
+	Events []*Event
+
 	// Before and After are the users to find the session by, as Principals has them: After for a Create, both for an
-	// Update.
+	// Update. For an Append, Before are those by whom the session is no longer to be found, After those by whom it is
+	// from now on. A member finds the session whatever an Update says.
 	Before, After []string
 
 	// Digest is kept with the write's Request.
@@ -73,6 +166,7 @@ const (
 	Nothing ChangeKind = iota
 	Create             // a new session: Record
 	Update             // another version of View.Current: Record
+	Append             // View.Current goes on: Events, memberships, Record's Head and ExpireTime
 	End                // View.Current is no more; its id is free at once
 )
 
@@ -84,8 +178,10 @@ type Digest [16]byte
 
 // Earlier is what is kept of a successful write that had a requestId.
 type Earlier struct {
-	UID    UID // of the session that the write made or changed
-	Digest Digest
+	UID      UID // of the session that the write made or changed
+	Digest   Digest
+	Time     Time  // of the write
+	Sequence int64 // of the last event that it stored; 0: none
 }
 
 // EveryUser is the principal under which PUBLIC sessions are found.

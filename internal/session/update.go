@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 
 	"github.com/parleyhq/parley/internal/fault"
 )
@@ -32,7 +33,10 @@ func (s *Service) Update(ctx context.Context, caller Caller, r UpdateRequest) (R
 	}
 
 	update := update{service: s, caller: caller, request: r}
-	write := Write{ID: r.ID, Size: len(r.Draft.Options) + writeOverhead, Decide: update.decide}
+	write := Write{
+		ID: r.ID, Users: append([]string{caller.User}, r.Draft.BlockedUsers...), Size: len(r.Draft.Options) + writeOverhead,
+		Decide: update.decide,
+	}
 	if r.RequestID != "" {
 		write.Request = s.requests.key("update", caller, r.ID, r.RequestID)
 		update.digest = s.requests.digest(r.Draft, r.Draft.AppendJSON(nil), r.Mask.String())
@@ -58,15 +62,15 @@ func (u *update) decide(v *View) (Change, error) {
 	if v.Earlier != nil {
 		return Change{}, u.repeat(v)
 	}
-	before, err := changeable(u.caller, v.Current, draft.ETag)
+	before, err := changeable(u.caller, v, draft.ETag)
 	if err != nil {
 		return Change{}, err
 	}
-	after, secretChanges, err := u.request.Mask.Apply(before, draft)
+	merged, secretChanges, err := u.request.Mask.Apply(before, draft)
 	if err != nil {
 		return Change{}, err
 	}
-	violations := fault.Violations(nil)
+	after, violations := &merged, fault.Violations(nil)
 	settings := after.validate(&violations)
 	if secretChanges && draft.SecretKey != "" {
 		validateSecretKey(draft.SecretKey, &violations)
@@ -75,16 +79,40 @@ func (u *update) decide(v *View) (Change, error) {
 		return Change{}, err
 	}
 
-	record := *v.Current
+	departure := departure{record: *v.Current, rules: &Rules{Spec: after, Settings: settings}, now: v.Now, actor: u.caller.User}
+	record := &departure.record
 	record.Type, record.DisplayName = after.Type, after.DisplayName
 	record.UpdateTime = v.Now
-	record.ExpireTime = settings.deadlineSince(after.Type, record.CreateTime, v.Now)
 	record.Document = after.AppendJSON(make([]byte, 0, len(record.Document)+64))
-	u.result = Result{Record: &record}
-	if secretChanges {
-		u.setSecret(&record)
+	idle := Time(0)
+	if record.Head.Members == 0 {
+		idle = v.Now
 	}
-	return Change{Kind: Update, Record: &record, Before: before.Principals(), After: after.Principals(), Digest: u.digest}, nil
+	record.ExpireTime = settings.deadlineSince(after.Type, record.CreateTime, idle)
+	u.result = Result{Record: record}
+	if secretChanges {
+		u.setSecret(record)
+	}
+	record.Head.Sequence++ // of session.updated, which comes first and shows the session as it is after all of it
+	updated := &Event{
+		UID: record.UID, ID: record.ID, Kind: SessionUpdated, Sequence: record.Head.Sequence, Time: v.Now, Actor: u.caller.User,
+	}
+	u.removeBlocked(v, &departure)
+	updated.Document = record.AppendJSON(make([]byte, 0, len(record.Document)+writeOverhead), "")
+	return Change{
+		Kind: Update, Record: record, Before: before.Principals(), After: after.Principals(), Digest: u.digest,
+		Leave: departure.users, Events: append([]*Event{updated}, departure.events...),
+	}, nil
+}
+
+// removeBlocked ends the memberships of those who are blocked from now on.
+func (u *update) removeBlocked(v *View, d *departure) {
+	for i, user := range u.request.Draft.BlockedUsers {
+		member := v.Members[1+i]
+		if member != nil && slices.Contains(d.rules.Spec.BlockedUsers, user) && !slices.Contains(d.users, user) {
+			d.add(MemberRemoved, member)
+		}
+	}
 }
 
 func (u *update) setSecret(record *Record) {
@@ -100,7 +128,7 @@ func (u *update) repeat(v *View) error {
 	if err := sameRequest(v.Earlier, u.digest); err != nil {
 		return err
 	}
-	if _, err := changeable(u.caller, v.Current, ""); err != nil {
+	if _, err := changeable(u.caller, v, ""); err != nil {
 		return err
 	}
 	u.result = u.service.repeated(v.Current, u.request.Draft.SecretKey)

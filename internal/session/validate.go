@@ -141,6 +141,11 @@ func checkChannels(channels []int32, v *fault.Violations) {
 	if len(channels) == 0 {
 		report(v, field, "is required")
 	}
+	checkSomeChannels(field, channels, v)
+}
+
+// checkSomeChannels checks channels of which there may be none.
+func checkSomeChannels(field string, channels []int32, v *fault.Violations) {
 	if len(channels) > MaxChannels {
 		report(v, field, "must be at most %d channels", MaxChannels)
 		channels = channels[:MaxChannels]

@@ -36,7 +36,7 @@ type Event struct {
 	//   - `session.created`: always sequence 1. It has no snapshot.
 	//   - `session.updated`: with the session as it is now.
 	//   - `session.deleted` and `session.expired`: the last event of a session.
-	//     What was still undelivered may be skipped before it; then it says so.
+	//     What was still undelivered may be skipped before it; then gap says so.
 	//   - `member.joined`, `member.left`, and `member.removed` by an owner or by
 	//     being blocked: with the member.
 	//   - `message`: with the message.
@@ -72,7 +72,10 @@ type Event struct {
 	//	*Event_Message
 	//	*Event_Member
 	//	*Event_Snapshot
-	Payload       isEvent_Payload `protobuf_oneof:"payload"`
+	Payload isEvent_Payload `protobuf_oneof:"payload"`
+	// On the last event of a session: events before it may have been skipped.
+	// Absent in JSON if it is false.
+	Gap           bool `protobuf:"varint,11,opt,name=gap,proto3" json:"gap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +193,13 @@ func (x *Event) GetSnapshot() *Session {
 	return nil
 }
 
+func (x *Event) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
 type isEvent_Payload interface {
 	isEvent_Payload()
 }
@@ -219,7 +229,7 @@ var File_parley_conversation_v1_event_proto protoreflect.FileDescriptor
 
 const file_parley_conversation_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\"parley/conversation/v1/event.proto\x12\x16parley.conversation.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#parley/conversation/v1/member.proto\x1a$parley/conversation/v1/message.proto\x1a$parley/conversation/v1/session.proto\"\xde\x03\n" +
+	"\"parley/conversation/v1/event.proto\x12\x16parley.conversation.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#parley/conversation/v1/member.proto\x1a$parley/conversation/v1/message.proto\x1a$parley/conversation/v1/session.proto\"\xf5\x03\n" +
 	"\x05Event\x12\x19\n" +
 	"\x05event\x18\x01 \x01(\tB\x03\xe0A\x03R\x05event\x12\x1b\n" +
 	"\x06cursor\x18\x02 \x01(\tB\x03\xe0A\x03R\x06cursor\x12\x1f\n" +
@@ -233,7 +243,8 @@ const file_parley_conversation_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\b \x01(\v2\x1f.parley.conversation.v1.MessageB\x03\xe0A\x03H\x00R\amessage\x12=\n" +
 	"\x06member\x18\t \x01(\v2\x1e.parley.conversation.v1.MemberB\x03\xe0A\x03H\x00R\x06member\x12B\n" +
 	"\bsnapshot\x18\n" +
-	" \x01(\v2\x1f.parley.conversation.v1.SessionB\x03\xe0A\x03H\x00R\bsnapshotB\t\n" +
+	" \x01(\v2\x1f.parley.conversation.v1.SessionB\x03\xe0A\x03H\x00R\bsnapshot\x12\x15\n" +
+	"\x03gap\x18\v \x01(\bB\x03\xe0A\x03R\x03gapB\t\n" +
 	"\apayloadBFZDgithub.com/parleyhq/parley/gen/parley/conversation/v1;conversationv1b\x06proto3"
 
 var (

@@ -43,9 +43,9 @@ type Message struct {
 	// The channel of the message, a positive number. Absent or 0 means the first
 	// of the session's defaultChannels.
 	Channel int32 `protobuf:"varint,4,opt,name=channel,proto3" json:"channel,omitempty"`
-	// What was said; exactly one of these must be set. The session's
-	// `options.maxMessageBytes` limits it, and never allows more than 524288
-	// bytes: of the UTF-8 text, of the compact JSON, or of the decoded blob.
+	// What was said; exactly one of these must be set, and not be empty. The
+	// session's `options.maxMessageBytes` limits it, and never allows more than
+	// 524288 bytes: of the UTF-8 text, of the compact JSON, or of the decoded blob.
 	//
 	// Types that are valid to be assigned to Content:
 	//
@@ -53,12 +53,14 @@ type Message struct {
 	//	*Message_Data
 	//	*Message_Blob
 	Content isMessage_Content `protobuf_oneof:"content"`
-	// The media type of the content, such as `image/png`. Required for a blob.
+	// The media type of the content, such as `image/png`. Required for a blob. Up to
+	// 255 bytes, no control characters.
 	ContentType string `protobuf:"bytes,8,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// What the application wants to say about the message: a JSON object, with the
-	// rules of data.
+	// rules of data, of at most 65536 bytes as compact JSON.
 	Metadata *structpb.Struct `protobuf:"bytes,9,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// The messageId of the message in the same session that this one answers.
+	// The messageId of the message that this one answers. The session's log must
+	// have it when this one is published.
 	ReplyTo string `protobuf:"bytes,10,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
 	// The place of the message in the session's log; 0 on an ephemeral channel. A
 	// string in JSON.
@@ -206,7 +208,7 @@ type Message_Text struct {
 }
 
 type Message_Data struct {
-	// Any JSON value of at most 100 levels. Numbers are IEEE doubles: an integer
+	// Any JSON value but null, of at most 100 levels. Numbers are IEEE doubles: an integer
 	// beyond ±(2^53−1) and a number that overflows are errors. No text in it, and
 	// no key, contains the NUL character.
 	Data *structpb.Value `protobuf:"bytes,6,opt,name=data,proto3,oneof"`
@@ -227,7 +229,7 @@ var File_parley_conversation_v1_message_proto protoreflect.FileDescriptor
 
 const file_parley_conversation_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"$parley/conversation/v1/message.proto\x12\x16parley.conversation.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\a\n" +
+	"$parley/conversation/v1/message.proto\x12\x16parley.conversation.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\a\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12L\n" +
 	"\n" +
@@ -238,9 +240,9 @@ const file_parley_conversation_v1_message_proto_rawDesc = "" +
 	"\x04text\x18\x05 \x01(\tBW\xbaHT\xba\x01K\n" +
 	"\vtext.no_nul\x12\"must not contain the NUL character\x1a\x18!this.contains('\\u0000')r\x04(\x80\x80 H\x00R\x04text\x12,\n" +
 	"\x04data\x18\x06 \x01(\v2\x16.google.protobuf.ValueH\x00R\x04data\x12\x1f\n" +
-	"\x04blob\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80 H\x00R\x04blob\x12z\n" +
-	"\fcontent_type\x18\b \x01(\tBW\xe0A\x01\xbaHQ\xba\x01K\n" +
-	"\vtext.no_nul\x12\"must not contain the NUL character\x1a\x18!this.contains('\\u0000')\xd8\x01\x01R\vcontentType\x128\n" +
+	"\x04blob\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80 H\x00R\x04blob\x12\x8f\x01\n" +
+	"\fcontent_type\x18\b \x01(\tBl\xe0A\x01\xbaHf\xba\x01[\n" +
+	"\x1atext.no_control_characters\x12#must not contain control characters\x1a\x18!this.matches(r'\\p{Cc}')\xd8\x01\x01r\x03(\xff\x01R\vcontentType\x128\n" +
 	"\bmetadata\x18\t \x01(\v2\x17.google.protobuf.StructB\x03\xe0A\x01R\bmetadata\x12H\n" +
 	"\breply_to\x18\n" +
 	" \x01(\tB-\xe0A\x01\xbaH'\xd8\x01\x01r\"2 ^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\areplyTo\x12\x1f\n" +

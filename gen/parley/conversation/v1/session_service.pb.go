@@ -848,13 +848,14 @@ type ListMessagesRequest struct {
 	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// How many messages to return at most. 0 means 50; more than 1000 means 1000;
-	// negative is an error. May change from page to page.
+	// negative is an error. May change from page to page. A page may have fewer, even
+	// none, and still be followed by another.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The nextPageToken of the page before; empty for the first page. Valid only
 	// for the same caller, session, filter and order.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Which messages to return, after AIP-160, over channel, sender and create_time,
-	// as in ListSessions. At most 4096 bytes.
+	// as in ListSessions: `channel = 1 AND sender = "user-*"`. At most 4096 bytes.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The order: `sequence`, which empty means too, or `sequence desc`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
@@ -1034,13 +1035,14 @@ type ListMembersRequest struct {
 	// The session, `sessions/{session}`.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// How many members to return at most. 0 means 50; more than 1000 means 1000;
-	// negative is an error. May change from page to page.
+	// negative is an error. May change from page to page. A page may have fewer, even
+	// none, and still be followed by another.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The nextPageToken of the page before; empty for the first page. Valid only
 	// for the same caller, session, filter and order.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Which members to return, after AIP-160, over role and online, as in
-	// ListSessions. At most 4096 bytes.
+	// ListSessions: `role = "owner" AND online = true`. At most 4096 bytes.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The order: `join_time`, which empty means too, or `join_time desc`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`

@@ -113,28 +113,34 @@ type SessionServiceClient interface {
 	// once, except that the channels are updated.
 	//
 	// A wrong secretKey answers as none would: NOT_FOUND if the session is hidden
-	// from the caller, PERMISSION_DENIED if it is not. After 5 wrong ones for an id
-	// in a minute the caller gets RESOURCE_EXHAUSTED (429) without a comparison.
-	// FAILED_PRECONDITION (400) if the session has `options.maxMembers` already;
-	// ABORTED (409) if uid is not this session's.
+	// from the caller, PERMISSION_DENIED with reason SECRET_KEY_REQUIRED if it is
+	// not. After 5 wrong ones for an id in a minute the caller gets
+	// RESOURCE_EXHAUSTED (429) without a comparison. PERMISSION_DENIED with reason
+	// BLOCKED for blocked users; FAILED_PRECONDITION (400) with reason SESSION_FULL
+	// if the session has `options.maxMembers` already; ABORTED (409) with reason
+	// UID_MISMATCH if uid is not this session's.
 	JoinSession(ctx context.Context, in *JoinSessionRequest, opts ...grpc.CallOption) (*JoinSessionResponse, error)
 	// Ends a membership. Members end their own; an owner may name another user,
-	// which is a removal and makes a `member.removed` event of it.
+	// which is a removal and makes a `member.removed` event of it. Without a
+	// membership nothing happens, and that is no error.
 	LeaveSession(ctx context.Context, in *LeaveSessionRequest, opts ...grpc.CallOption) (*LeaveSessionResponse, error)
 	// Publishes a message to a session. When this answers, the message is in the
 	// log, on disk, unless its channel is ephemeral.
 	//
 	// PERMISSION_DENIED (403) with reason NOT_A_MEMBER if the user has not joined,
-	// whoever they are. ALREADY_EXISTS (409) if the messageId is taken. ABORTED
-	// (409) if uid is not this session's.
+	// whoever they are, and BLOCKED if they are blocked. ALREADY_EXISTS (409) with
+	// reason MESSAGE_EXISTS if the messageId is taken. ABORTED (409) with reason
+	// UID_MISMATCH if uid is not this session's.
 	PublishMessage(ctx context.Context, in *PublishMessageRequest, opts ...grpc.CallOption) (*PublishMessageResponse, error)
 	// Lists the stored messages of a session in pages, by default the oldest first.
 	// For those who may read its log: owners, members, and, if the session is PUBLIC
 	// without a secretKey, everyone; never its blocked users.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
-	// Returns a stored message. For those who may read the session's log.
+	// Returns a stored message. For those who may read the session's log. NOT_FOUND
+	// (404) with reason MESSAGE_NOT_FOUND if the log does not have it.
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*Message, error)
-	// Lists the members of a session in pages, and who of them is online.
+	// Lists the members of a session in pages, and who of them is online. For those
+	// who may read the session's log.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
 	// Streams the events of a session, from a cursor on and then as they happen.
 	// For those who may read its log. A stream from a cursor delivers every later
@@ -374,28 +380,34 @@ type SessionServiceServer interface {
 	// once, except that the channels are updated.
 	//
 	// A wrong secretKey answers as none would: NOT_FOUND if the session is hidden
-	// from the caller, PERMISSION_DENIED if it is not. After 5 wrong ones for an id
-	// in a minute the caller gets RESOURCE_EXHAUSTED (429) without a comparison.
-	// FAILED_PRECONDITION (400) if the session has `options.maxMembers` already;
-	// ABORTED (409) if uid is not this session's.
+	// from the caller, PERMISSION_DENIED with reason SECRET_KEY_REQUIRED if it is
+	// not. After 5 wrong ones for an id in a minute the caller gets
+	// RESOURCE_EXHAUSTED (429) without a comparison. PERMISSION_DENIED with reason
+	// BLOCKED for blocked users; FAILED_PRECONDITION (400) with reason SESSION_FULL
+	// if the session has `options.maxMembers` already; ABORTED (409) with reason
+	// UID_MISMATCH if uid is not this session's.
 	JoinSession(context.Context, *JoinSessionRequest) (*JoinSessionResponse, error)
 	// Ends a membership. Members end their own; an owner may name another user,
-	// which is a removal and makes a `member.removed` event of it.
+	// which is a removal and makes a `member.removed` event of it. Without a
+	// membership nothing happens, and that is no error.
 	LeaveSession(context.Context, *LeaveSessionRequest) (*LeaveSessionResponse, error)
 	// Publishes a message to a session. When this answers, the message is in the
 	// log, on disk, unless its channel is ephemeral.
 	//
 	// PERMISSION_DENIED (403) with reason NOT_A_MEMBER if the user has not joined,
-	// whoever they are. ALREADY_EXISTS (409) if the messageId is taken. ABORTED
-	// (409) if uid is not this session's.
+	// whoever they are, and BLOCKED if they are blocked. ALREADY_EXISTS (409) with
+	// reason MESSAGE_EXISTS if the messageId is taken. ABORTED (409) with reason
+	// UID_MISMATCH if uid is not this session's.
 	PublishMessage(context.Context, *PublishMessageRequest) (*PublishMessageResponse, error)
 	// Lists the stored messages of a session in pages, by default the oldest first.
 	// For those who may read its log: owners, members, and, if the session is PUBLIC
 	// without a secretKey, everyone; never its blocked users.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
-	// Returns a stored message. For those who may read the session's log.
+	// Returns a stored message. For those who may read the session's log. NOT_FOUND
+	// (404) with reason MESSAGE_NOT_FOUND if the log does not have it.
 	GetMessage(context.Context, *GetMessageRequest) (*Message, error)
-	// Lists the members of a session in pages, and who of them is online.
+	// Lists the members of a session in pages, and who of them is online. For those
+	// who may read the session's log.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	// Streams the events of a session, from a cursor on and then as they happen.
 	// For those who may read its log. A stream from a cursor delivers every later

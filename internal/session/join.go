@@ -1,0 +1,363 @@
+package session
+
+import (
+	"context"
+	"slices"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// JoinRequest asks for a membership.
+type JoinRequest struct {
+	ID        string
+	Name      string // who joins; empty: the caller
+	SecretKey string
+	Channels  []int32 // none: the session's defaultChannels
+	UID       string  // if not empty: only if the session has this uid
+	RequestID string
+}
+
+// MemberState is a member as others see it.
+type MemberState struct {
+	*Member
+
+	Role   string
+	Online bool
+}
+
+// AppendJSON appends the member as the API answers it.
+func (m MemberState) AppendJSON(b []byte) []byte { return m.Member.AppendJSON(b, m.Role, m.Online) }
+
+// JoinResult is a membership, and where a stream begins that misses nothing after it.
+type JoinResult struct {
+	Record *Record
+	Member MemberState
+	Cursor Cursor
+}
+
+// Join makes a user a member, or changes the channels of one who is. Nobody joins twice: a join that changes nothing
+// does nothing, and its cursor is the head's.
+//
+// Faults: InvalidArgument with every violation; InvalidArgument REQUEST_ID_REUSED; NotFound; PermissionDenied
+// ACTING_AS_ANOTHER, BLOCKED, SECRET_KEY_REQUIRED; Aborted UID_MISMATCH; FailedPrecondition SESSION_FULL;
+// ResourceExhausted TOO_MANY_GUESSES; and those of Store.Write.
+func (s *Service) Join(ctx context.Context, caller Caller, r JoinRequest) (JoinResult, error) {
+	var violations fault.Violations
+	checkActor(r.Name, &violations)
+	checkSomeChannels("channels", r.Channels, &violations)
+	if len(r.SecretKey) > MaxSecretKeyBytes {
+		report(&violations, "secretKey", "must be at most %d bytes", MaxSecretKeyBytes)
+	}
+	checkRequestID(r.RequestID, &violations)
+	if err := violations.Err(); err != nil {
+		return JoinResult{}, err
+	}
+	if err := checkSession(r.ID); err != nil {
+		return JoinResult{}, err
+	}
+	join := join{service: s, caller: caller, user: actor(caller, r.Name), request: r}
+	if r.SecretKey != "" {
+		join.guess = s.guesses.begin(caller, r.ID)
+	}
+	write := Write{ID: r.ID, Users: []string{caller.User, join.user}, Size: writeOverhead, Decide: join.decide}
+	if r.RequestID != "" {
+		write.Request = s.requests.key("join", caller, r.ID, r.RequestID)
+		join.digest = s.requests.joinDigest(&r)
+	}
+	err := s.store.Write(ctx, &write)
+	if r.SecretKey != "" {
+		s.guesses.settle(caller, r.ID, join.guess, join.wrong)
+	}
+	if err != nil {
+		return JoinResult{}, err
+	}
+	join.result.Member.Online = s.tail.Online(join.result.Record.UID, join.user)
+	return join.result, nil
+}
+
+// join is one join while it waits for, and passes through, its transaction.
+type join struct {
+	service *Service
+	caller  Caller
+	user    string
+	request JoinRequest
+	digest  Digest
+	guess   guessVerdict
+
+	wrong  bool // a secretKey was compared, and is not the session's
+	result JoinResult
+}
+
+func (j *join) decide(v *View) (Change, error) {
+	j.wrong = j.request.SecretKey != "" && (v.Current == nil || !v.Current.Secret.Exists())
+	if v.Earlier != nil {
+		return Change{}, j.repeat(v)
+	}
+	if err := j.admit(v); err != nil {
+		return Change{}, err
+	}
+	current, rules, earlier := v.Current, v.Rules, v.Members[1]
+	channels := j.request.Channels
+	if len(channels) == 0 {
+		channels = rules.Spec.DefaultChannels
+	}
+	if earlier != nil && slices.Equal(earlier.Channels, channels) {
+		j.answer(v, current, earlier)
+		return Change{}, nil
+	}
+	if most := rules.Settings.MaxMembers; earlier == nil && most != 0 && int64(current.Head.Members) >= most {
+		return Change{}, fault.New(fault.FailedPrecondition, "SESSION_FULL", "the session has as many members as options.maxMembers allows")
+	}
+
+	member := &Member{User: j.user, Channels: channels, JoinTime: v.Now}
+	record := *current
+	record.Head.Sequence++
+	change := Change{Kind: Append, Record: &record, Join: member, Digest: j.digest}
+	if earlier != nil {
+		member.JoinTime = earlier.JoinTime
+	} else {
+		record.Head.Members++
+		record.ExpireTime = rules.Settings.deadlineSince(current.Type, current.CreateTime, 0)
+		change.After = newPrincipal(rules.Spec, j.user)
+	}
+	change.Events = []*Event{memberEvent(&record, MemberJoined, j.caller.User, v.Now, member, rules.Spec.role(j.user), false)}
+	j.answer(v, &record, member)
+	return change, nil
+}
+
+// admit checks, in the order that the API promises, what a join must pass.
+func (j *join) admit(v *View) error {
+	if err := j.visible(v); err != nil {
+		return err
+	}
+	if err := mayActAs(j.caller, j.user); err != nil {
+		return err
+	}
+	spec := v.Rules.Spec
+	if slices.Contains(spec.BlockedUsers, j.user) {
+		return fault.New(fault.PermissionDenied, "BLOCKED", "the user is blocked from the session")
+	}
+	if uid := j.request.UID; uid != "" && uid != v.Current.UID.String() {
+		return uidMismatch()
+	}
+	if j.needsSecret(v) && !j.opens(v) {
+		return fault.New(fault.PermissionDenied, "SECRET_KEY_REQUIRED", "joining this session takes its secretKey")
+	}
+	return nil
+}
+
+// visible is NotFound unless the user may know of the session, or has brought its secretKey. A wrong secret answers as
+// none would; too many of them are not even compared.
+func (j *join) visible(v *View) error {
+	if j.guess == guessRefused {
+		return tooManyGuesses()
+	}
+	err := visible(j.caller, v.Current, v.Members[0])
+	if err == nil || v.Current == nil || !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if uid := j.request.UID; uid != "" && uid != v.Current.UID.String() {
+		j.wrong = j.request.SecretKey != "" // counted as for an id never used
+		return err                          // not a word of it, and no secret is read
+	}
+	if j.request.SecretKey == "" || !j.opens(v) {
+		return err
+	}
+	return nil
+}
+
+// needsSecret tells whether nothing but the secretKey lets the user in.
+func (j *join) needsSecret(v *View) bool {
+	is := v.Rules.Spec.relationOf(j.user)
+	if j.caller.Admin || is.owner || is.allowed || v.Members[1] != nil {
+		return false
+	}
+	return v.Current.Type != Public || v.Current.Secret.Exists()
+}
+
+// opens tells whether the request's secretKey is the session's.
+func (j *join) opens(v *View) bool {
+	if uid := j.request.UID; uid != "" && uid != v.Current.UID.String() {
+		return false
+	}
+	secret := j.request.SecretKey
+	if secret == "" || !v.Current.Secret.Exists() {
+		return false
+	}
+	opens := j.service.keys.opens(v.Current.Secret, v.Current.UID, secret)
+	j.wrong = !opens
+	return opens
+}
+
+// answer notes the membership and where it leaves the log.
+func (j *join) answer(v *View, record *Record, member *Member) {
+	j.result = JoinResult{
+		Record: record,
+		Member: MemberState{Member: member, Role: v.Rules.Spec.role(j.user)},
+		Cursor: Cursor{UID: record.UID, Sequence: record.Head.Sequence},
+	}
+}
+
+// repeat answers a join that was already done, by the present rights: a user who has left since is no member any more.
+func (j *join) repeat(v *View) error {
+	if err := sameRequest(v.Earlier, j.digest); err != nil {
+		return err
+	}
+	if err := visible(j.caller, v.Current, v.Members[0]); err != nil {
+		return err
+	}
+	if v.Members[1] == nil {
+		return notAMember("is no member any more")
+	}
+	j.answer(v, v.Current, v.Members[1])
+	return nil
+}
+
+// LeaveRequest asks for the end of a membership.
+type LeaveRequest struct {
+	ID        string
+	Name      string // whose; empty: the caller's
+	RequestID string
+}
+
+// Leave ends a membership: the caller's own, or as an owner another's, which is a removal. To leave without being a
+// member does nothing.
+//
+// Faults: InvalidArgument with every violation; InvalidArgument REQUEST_ID_REUSED; NotFound; PermissionDenied
+// NOT_AN_OWNER; and those of Store.Write.
+func (s *Service) Leave(ctx context.Context, caller Caller, r LeaveRequest) (*Record, error) {
+	var violations fault.Violations
+	checkActor(r.Name, &violations)
+	checkRequestID(r.RequestID, &violations)
+	if err := violations.Err(); err != nil {
+		return nil, err
+	}
+	if err := checkSession(r.ID); err != nil {
+		return nil, err
+	}
+	leave := leave{caller: caller, user: actor(caller, r.Name)}
+	write := Write{ID: r.ID, Users: []string{caller.User, leave.user}, Size: writeOverhead, Decide: leave.decide}
+	if r.RequestID != "" {
+		write.Request = s.requests.key("leave", caller, r.ID, r.RequestID)
+		leave.digest = s.requests.digest(nil, nil, r.Name)
+	}
+	if err := s.store.Write(ctx, &write); err != nil {
+		return nil, err
+	}
+	return leave.record, nil
+}
+
+// leave is the end of a membership while it waits for, and passes through, its transaction.
+type leave struct {
+	caller Caller
+	user   string
+	digest Digest
+
+	record *Record
+}
+
+func (l *leave) decide(v *View) (Change, error) {
+	if v.Earlier != nil {
+		if err := sameRequest(v.Earlier, l.digest); err != nil {
+			return Change{}, err
+		}
+		l.record = v.Current
+		return Change{}, visible(l.caller, v.Current, v.Members[0])
+	}
+	if err := visible(l.caller, v.Current, v.Members[0]); err != nil {
+		return Change{}, err
+	}
+	spec := v.Rules.Spec
+	if l.user != l.caller.User && !l.caller.mayChange(spec) {
+		return Change{}, notAnOwner("remove a member: only the session's owners may")
+	}
+	l.record = v.Current
+	if v.Members[1] == nil {
+		return Change{}, nil
+	}
+	kind := MemberLeft
+	if l.user != l.caller.User {
+		kind = MemberRemoved
+	}
+	departure := departure{record: *v.Current, rules: v.Rules, now: v.Now, actor: l.caller.User}
+	departure.add(kind, v.Members[1])
+	l.record = &departure.record
+	return Change{
+		Kind: Append, Record: &departure.record, Leave: departure.users, Before: formerPrincipal(spec, l.user),
+		Events: departure.events, Digest: l.digest,
+	}, nil
+}
+
+// departure is the end of memberships in one change.
+type departure struct {
+	record Record // as it is after them
+	rules  *Rules
+	now    Time
+	actor  string
+
+	users  []string
+	events []*Event
+}
+
+func (d *departure) add(kind EventKind, member *Member) {
+	d.record.Head.Sequence++
+	d.record.Head.Members--
+	if d.record.Head.Members == 0 {
+		d.record.ExpireTime = d.rules.Settings.deadlineSince(d.record.Type, d.record.CreateTime, d.now)
+	}
+	d.users = append(d.users, member.User)
+	d.events = append(d.events, memberEvent(&d.record, kind, d.actor, d.now, member, d.rules.Spec.role(member.User), false))
+}
+
+// memberEvent is what happens to a member, at the record's head.
+func memberEvent(r *Record, kind EventKind, actor string, now Time, m *Member, role string, online bool) *Event {
+	return &Event{
+		UID: r.UID, ID: r.ID, Kind: kind, Sequence: r.Head.Sequence, Time: now, Actor: actor,
+		Document: m.AppendJSON(make([]byte, 0, 192), role, online),
+	}
+}
+
+// newPrincipal is the user if a session of the Spec is not found by the user already.
+func newPrincipal(s *Spec, user string) []string {
+	if is := s.relationOf(user); is.owner || is.allowed {
+		return nil
+	}
+	return []string{user}
+}
+
+// formerPrincipal is the user if a session of the Spec is no longer found by the user who was a member.
+func formerPrincipal(s *Spec, user string) []string { return newPrincipal(s, user) }
+
+// actor is the user who acts: the one that the request names, or the caller.
+func actor(caller Caller, name string) string {
+	if name == "" {
+		return caller.User
+	}
+	return name
+}
+
+// mayActAs is a PermissionDenied fault if the caller may not act as the user.
+func mayActAs(caller Caller, user string) error {
+	if user == caller.User || caller.Admin {
+		return nil
+	}
+	return fault.New(fault.PermissionDenied, "ACTING_AS_ANOTHER", "name: must be the caller, or be left out")
+}
+
+func checkActor(name string, v *fault.Violations) {
+	if name == "" {
+		return
+	}
+	if len(name) > MaxUserBytes {
+		report(v, "name", "must be 1 to %d bytes", MaxUserBytes)
+	}
+	checkFlaw(v, "name", lineFlaw(name))
+}
+
+func uidMismatch() error {
+	return fault.New(fault.Aborted, "UID_MISMATCH", "uid: the session of this id has another uid: it was made anew")
+}
+
+func notAMember(what string) error {
+	return fault.New(fault.PermissionDenied, "NOT_A_MEMBER", "the user %s: join the session first", what)
+}
