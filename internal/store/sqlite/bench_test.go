@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,11 +21,30 @@ func BenchmarkCreate(b *testing.B) {
 	})
 }
 
+// BenchmarkPublish publishes into one session.
+func BenchmarkPublish(b *testing.B) {
+	eachLoad(b, func(b *testing.B, clients int) {
+		store := openStore(b, Config{Dir: b.TempDir(), Committed: func([]*session.Event) {}})
+		if _, err := (&storetest.Creation{ID: "s", Spec: smallSpec}).Create(b.Context(), store); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := storetest.Join(b.Context(), store, "s", "user-1"); err != nil {
+			b.Fatal(err)
+		}
+		drive(b, clients, func(int) error {
+			_, err := (&storetest.Publication{User: "user-1", Channel: 1, Text: publishedText}).Publish(b.Context(), store, "s")
+			return err
+		})
+	})
+}
+
+var publishedText = strings.Repeat("x", 100)
+
 func BenchmarkGet(b *testing.B) {
 	store := benchStore(b)
 	eachLoad(b, func(b *testing.B, clients int) {
 		drive(b, clients, func(i int) error {
-			_, err := store.Get(b.Context(), strconv.Itoa(i%benchSessions))
+			_, _, err := store.Get(b.Context(), strconv.Itoa(i%benchSessions), "user-1")
 			return err
 		})
 	})
@@ -60,7 +80,7 @@ func benchStore(b *testing.B) *Store {
 }
 
 func eachLoad(b *testing.B, run func(b *testing.B, clients int)) {
-	for _, clients := range []int{1, 64} {
+	for _, clients := range []int{1, 64, 512} {
 		b.Run("clients="+strconv.Itoa(clients), func(b *testing.B) { run(b, clients) })
 	}
 }

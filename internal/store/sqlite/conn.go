@@ -123,6 +123,15 @@ func (c *conn) integer(text string, args ...driver.Value) (n int64, err error) {
 	return n, err
 }
 
+// integers runs a statement whose rows each have one integer.
+func (c *conn) integers(text string, args ...driver.Value) (list []int64, err error) {
+	err = c.query(text, args, func(row []driver.Value) error {
+		list = append(list, row[0].(int64))
+		return nil
+	})
+	return list, err
+}
+
 // close closes the statements and the connection.
 func (c *conn) close() error {
 	var errs []error

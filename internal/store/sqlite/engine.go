@@ -3,7 +3,6 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/parleyhq/parley/internal/fault"
@@ -14,7 +13,9 @@ import (
 // job is what waits in the committer's queue: a write, or work of the store's own.
 type job struct {
 	write *session.Write
-	tidy  func(*engine) error
+	tidy  func(*engine) ([]*session.Event, error) // its events are what happened
+
+	events []*session.Event // what happened, to be announced once it is durable
 }
 
 // engine runs groups of jobs on the one connection that writes.
@@ -23,6 +24,7 @@ type engine struct {
 
 	clock session.Clock // ascending: each time once
 	index index
+	cache cache
 
 	// shrink asks for the write-ahead log to be emptied before the next transaction. Whoever sets it holds all readers.
 	// A connection of its own would have to wait for a gap between transactions, which under load does not come.
@@ -49,6 +51,9 @@ func (e *engine) Try(next func() (*job, bool), refuse func(int, error)) error {
 		if err != nil {
 			refuse(place, err)
 		}
+	}
+	if err := e.cache.flush(e.conn); err != nil {
+		return e.nothingDone(err)
 	}
 	if err := e.index.flush(e.conn); err != nil {
 		return e.nothingDone(err)
@@ -83,53 +88,22 @@ func (e *engine) commitFailed(cause error) error {
 func (e *engine) rollback() {
 	_ = e.exec("ROLLBACK") // fails if SQLite has done it already
 	e.index.forget()
+	e.cache.forget()
 }
 
 // run runs one job. Its error is the job's own, unless it is a lostError.
 func (e *engine) run(j *job) error {
-	if j.tidy != nil {
-		return e.atomically(func() error { return j.tidy(e) })
+	j.events = j.events[:0]
+	if j.write != nil {
+		return e.runWrite(j)
 	}
-	w := j.write
-	view := session.View{Now: e.clock()}
-	if err := e.look(w, &view); err != nil {
-		return lostIfEnvironmental(err)
+	if err := e.cache.flush(e.conn); err != nil { // what tidies looks at the tables, and forgets what it changes in them
+		return &lostError{cause: err}
 	}
-	var expired *session.Record
-	if view.Current != nil && view.Current.Expired(view.Now) {
-		view.Current, expired = nil, view.Current
-	}
-	change, err := decide(w, &view)
-	if err != nil {
+	return e.atomically(func() (err error) {
+		j.events, err = j.tidy(e)
 		return err
-	}
-	if change.Kind == session.Create && expired == nil && w.Request == (session.RequestKey{}) {
-		return e.create(&change) // one statement is atomic by itself
-	}
-	return e.atomically(func() error {
-		if err := e.do(&view, expired, &change); err != nil {
-			return err
-		}
-		return e.remember(w, &view, &change)
 	})
-}
-
-// decide calls the write's rule. A panic there is a defect of the rule: it ends this write, not the server.
-func decide(w *session.Write, view *session.View) (change session.Change, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a write's decision: %v\n%s", p, debug.Stack())
-		}
-	}()
-	if change, err = w.Decide(view); err != nil {
-		return change, err
-	}
-	needsCurrent := change.Kind == session.Update || change.Kind == session.End
-	needsRecord := change.Kind == session.Create || change.Kind == session.Update
-	if needsCurrent && view.Current == nil || needsRecord && change.Record == nil {
-		return change, fmt.Errorf("a write's decision is incomplete: kind %d", change.Kind)
-	}
-	return change, nil
 }
 
 // atomically does all of several statements or none.
@@ -166,64 +140,4 @@ func lostIfEnvironmental(err error) error {
 		return &lostError{cause: err}
 	}
 	return err
-}
-
-// create stores a new session.
-func (e *engine) create(change *session.Change) error {
-	if err := e.insert(change.Record); err != nil {
-		return lostIfEnvironmental(err)
-	}
-	e.index.add(change.Record, change.After)
-	return nil
-}
-
-// remember keeps a request's key, with what it did.
-func (e *engine) remember(w *session.Write, view *session.View, change *session.Change) error {
-	if w.Request == (session.RequestKey{}) || change.Kind == session.Nothing {
-		return nil
-	}
-	record := change.Record
-	if record == nil {
-		record = view.Current
-	}
-	err := e.exec(`INSERT OR REPLACE INTO requests (key, at, uid, digest) VALUES (?, ?, ?, ?)`,
-		w.Request[:], int64(view.Now), record.UID[:], change.Digest[:])
-	return err
-}
-
-// look fills in what the write's decision is to see.
-func (e *engine) look(w *session.Write, view *session.View) (err error) {
-	if w.Request != (session.RequestKey{}) {
-		if view.Earlier, err = e.earlier(w.Request, view.Now); err != nil {
-			return err
-		}
-	}
-	switch {
-	case view.Earlier != nil:
-		view.Current, err = e.find(selectByTime, int64(view.Earlier.UID.Time()))
-	case w.ID != "":
-		view.Current, err = e.findByID(w.ID)
-	}
-	return err
-}
-
-func (e *engine) do(view *session.View, expired *session.Record, change *session.Change) error {
-	switch change.Kind {
-	case session.Create:
-		if expired != nil {
-			if err := e.end(expired, tombstoneExpired, view.Now); err != nil {
-				return err
-			}
-		}
-		return e.create(change)
-	case session.Update:
-		if err := e.replace(change.Record); err != nil {
-			return err
-		}
-		return e.index.change(e.conn, view.Current, change)
-	case session.End:
-		return e.end(view.Current, tombstoneDeleted, view.Now)
-	default:
-		return nil
-	}
 }

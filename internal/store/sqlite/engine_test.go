@@ -111,7 +111,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		full := 0
 		for i, err := range inGroup(t, store, writes) {
-			record, readErr := store.Get(t.Context(), "s-"+strconv.Itoa(i))
+			record, _, readErr := store.Get(t.Context(), "s-"+strconv.Itoa(i), "")
 			if readErr != nil {
 				t.Fatalf("a read while the disk is full: %v", readErr)
 			}
@@ -171,7 +171,7 @@ func wantLater(t *testing.T, store *Store, how string, last session.Time) (now s
 	err = store.Write(t.Context(), &session.Write{ID: record.ID, Decide: func(v *session.View) (session.Change, error) {
 		now = v.Now
 		if how == "ended" {
-			return session.Change{Kind: session.End}, nil
+			return session.Change{Kind: session.End, Events: []*session.Event{v.Current.Ended(session.SessionDeleted, "", now)}}, nil
 		}
 		after := *v.Current
 		if how == "created" {
@@ -244,7 +244,7 @@ func TestCanceledRead(t *testing.T) {
 	}()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := store.Get(ctx, "s"); !fault.Is(err, fault.Canceled) || !errors.Is(err, context.Canceled) {
+	if _, _, err := store.Get(ctx, "s", ""); !fault.Is(err, fault.Canceled) || !errors.Is(err, context.Canceled) {
 		t.Errorf("Get = %v, want a fault of kind Canceled", err)
 	}
 }

@@ -49,7 +49,7 @@ func (x *index) add(r *session.Record, users []string) {
 	x.tail = append(x.tail, entry{created: int64(r.CreateTime), name: r.DisplayName, users: users})
 }
 
-// change brings the lookups up to date with an update.
+// change brings the lookups up to date with an update, whose memberships are in their table already.
 func (x *index) change(c *conn, before *session.Record, change *session.Change) error {
 	created := int64(before.CreateTime)
 	if err := x.load(c); err != nil {
@@ -63,7 +63,7 @@ func (x *index) change(c *conn, before *session.Record, change *session.Change) 
 	if err != nil {
 		return err
 	}
-	if err := replaceUsers(c, epoch, created, change.Before, change.After); err != nil {
+	if err := changeUsers(c, epoch, created, change); err != nil {
 		return err
 	}
 	if before.DisplayName == change.Record.DisplayName {
@@ -72,8 +72,45 @@ func (x *index) change(c *conn, before *session.Record, change *session.Change) 
 	if err := c.exec(deleteName, epoch, before.DisplayName, created); err != nil {
 		return err
 	}
-	err = c.exec(insertName, epoch, change.Record.DisplayName, created)
-	return err
+	return c.exec(insertName, epoch, change.Record.DisplayName, created)
+}
+
+// changeUsers replaces the users that a session is found by, but for those who are its members.
+func changeUsers(c *conn, epoch, created int64, change *session.Change) error {
+	var gone []string
+	for _, user := range slices.Concat(change.Before, change.Leave) {
+		member, err := c.integer(`SELECT 1 FROM members WHERE session = ? AND user = ?`, created, user)
+		if err != nil {
+			return err
+		}
+		if member == 0 {
+			gone = append(gone, user)
+		}
+	}
+	after := change.After
+	if change.Join != nil {
+		after = append(slices.Clip(after), change.Join.User)
+	}
+	return replaceUsers(c, epoch, created, gone, after)
+}
+
+// replaceUsers has some users find a session no longer, and others from now on. What the tail holds needs no change:
+// members of its sessions are looked up when they are put into the lookups.
+func (x *index) replaceUsers(c *conn, created int64, before, after []string) error {
+	if len(before)+len(after) == 0 {
+		return nil
+	}
+	if err := x.load(c); err != nil {
+		return err
+	}
+	if _, waiting := x.find(created); waiting {
+		return nil
+	}
+	epoch, err := c.integer(selectEpoch, created)
+	if err != nil {
+		return err
+	}
+	return replaceUsers(c, epoch, created, before, after)
 }
 
 // drop takes an ended session out of the tail, and tells whether it was there: if not, then the lookups have it.
@@ -94,7 +131,7 @@ func (x *index) find(created int64) (int, bool) {
 
 const (
 	selectEpoch = `SELECT max(first) FROM epochs WHERE first <= ?`
-	insertUser  = `INSERT INTO session_users (epoch, user, created) VALUES (?, ?, ?)`
+	insertUser  = `INSERT OR IGNORE INTO session_users (epoch, user, created) VALUES (?, ?, ?)`
 	deleteUser  = `DELETE FROM session_users WHERE epoch = ? AND user = ? AND created = ?`
 	insertName  = `INSERT INTO session_names (epoch, display_name, created) VALUES (?, ?, ?)`
 	deleteName  = `DELETE FROM session_names WHERE epoch = ? AND display_name = ? AND created = ?`
@@ -110,9 +147,6 @@ func replaceUsers(c *conn, epoch, created int64, before, after []string) error {
 		}
 	}
 	for _, user := range after {
-		if slices.Contains(before, user) {
-			continue
-		}
 		if err := c.exec(insertUser, epoch, user, created); err != nil {
 			return err
 		}
@@ -134,7 +168,7 @@ func (x *index) load(c *conn) error {
 	if err != nil {
 		return err
 	}
-	return c.query(`SELECT `+columns+` FROM sessions s WHERE s.created > ? ORDER BY s.created`, []driver.Value{x.last},
+	return c.query(`SELECT `+columns+` FROM `+sessions+` WHERE s.created > ? ORDER BY s.created`, []driver.Value{x.last},
 		func(row []driver.Value) error {
 			record, err := readRecord(row)
 			if err != nil {
@@ -172,6 +206,9 @@ func (x *index) flushEpoch(c *conn) error {
 	}
 	n := min(len(x.tail), epochSessions-x.size)
 	entries := slices.Clone(x.tail[:n])
+	if err := addMembers(c, entries); err != nil {
+		return err
+	}
 	if err := x.insertSorted(c, entries); err != nil {
 		return err
 	}
@@ -181,6 +218,23 @@ func (x *index) flushEpoch(c *conn) error {
 	err := c.exec(`INSERT INTO epochs (first, last, sessions) VALUES (?, ?, ?)
 		ON CONFLICT (first) DO UPDATE SET last = excluded.last, sessions = excluded.sessions`, x.epoch, x.last, int64(x.size))
 	return err
+}
+
+// addMembers adds to the users of consecutive entries the members of their sessions.
+func addMembers(c *conn, entries []entry) error {
+	first, last := entries[0].created, entries[len(entries)-1].created
+	at := 0
+	return c.query(`SELECT session, user FROM members WHERE session BETWEEN ? AND ? ORDER BY session`, []driver.Value{first, last},
+		func(row []driver.Value) error {
+			created, user := row[0].(int64), row[1].(string)
+			for entries[at].created < created {
+				at++
+			}
+			if entries[at].created == created { // else it has ended, and is yet to be purged
+				entries[at].users = append(slices.Clip(entries[at].users), user)
+			}
+			return nil
+		})
 }
 
 // insertSorted adds the entries in the order of the keys, so that neighbours share a visit to their page.
@@ -217,6 +271,7 @@ var moreRows = strings.Repeat(", (?, ?, ?)", rowsAtOnce-1)
 // insertKeys inserts the keys with the statement of one row.
 func (x *index) insertKeys(c *conn, statement string, keys []lookupKey) error {
 	slices.SortFunc(keys, compareKeys)
+	keys = slices.Compact(keys)
 	many := statement + moreRows
 	for len(keys) > 0 {
 		text, n := statement, 1

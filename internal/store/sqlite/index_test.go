@@ -32,7 +32,7 @@ func TestIndexIsComplete(t *testing.T) { //nolint:tparallel // its subtests foll
 			}
 			tidyNow(t, store)
 			wantIndexed(t, store)
-			wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> ''`)
+			wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> '' OR log > 0`)
 		})
 	}
 }
@@ -54,6 +54,7 @@ func doSomething(t *testing.T, store *Store, random *rand.Rand, ids []string) []
 		return append(ids, record.ID)
 	}
 	i := random.IntN(len(ids))
+	talk(t, store, random, ids[i], users[random.IntN(len(users))])
 	if action < 9 {
 		if _, err := storetest.Update(t.Context(), store, ids[i], func(s *session.Spec) { *s = spec }); err != nil {
 			t.Fatal(err)
@@ -66,14 +67,36 @@ func doSomething(t *testing.T, store *Store, random *rand.Rand, ids []string) []
 	return slices.Delete(ids, i, i+1)
 }
 
+// talk has a user join or leave a session, and publish there.
+func talk(t *testing.T, store *Store, random *rand.Rand, id, user string) {
+	t.Helper()
+	_, member, err := store.Get(t.Context(), id, user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if member != nil {
+		err = storetest.Leave(t.Context(), store, id, user)
+	} else {
+		_, err = storetest.Join(t.Context(), store, id, user)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range random.IntN(3) {
+		if _, err := (&storetest.Publication{User: user, Text: "x"}).Publish(t.Context(), store, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // lookup is a row of a lookup table.
 type lookup struct {
 	Text    string
 	Created int64
 }
 
-// wantIndexed checks that the lookups hold exactly what the sessions up to the last epoch's end have, and the sessions
-// whose remains are yet to be purged had.
+// wantIndexed checks that the lookups hold exactly what the sessions up to the last epoch's end have, but for what they
+// may still hold of sessions whose remains are yet to be purged; and that the logs are whole.
 func wantIndexed(t *testing.T, store *Store) {
 	t.Helper()
 	err := store.read(t.Context(), func(c *conn) error {
@@ -86,8 +109,8 @@ func wantIndexed(t *testing.T, store *Store) {
 			return err
 		}
 		for text, want := range map[string][]lookup{
-			`SELECT user, created FROM session_users ORDER BY created, user`:   wantUsers,
-			`SELECT display_name, created FROM session_names ORDER BY created`: wantNames,
+			`SELECT user, created FROM session_users` + purged + ` ORDER BY created, user`:   wantUsers,
+			`SELECT display_name, created FROM session_names` + purged + ` ORDER BY created`: wantNames,
 		} {
 			var got []lookup
 			err := c.query(text, nil, func(row []driver.Value) error {
@@ -101,10 +124,35 @@ func wantIndexed(t *testing.T, store *Store) {
 				t.Errorf("%s (-want +got):\n%s", text, diff)
 			}
 		}
+		wantLogs(t, c)
 		return wantEpochs(t, c)
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+const purged = ` WHERE created NOT IN (SELECT created FROM tombstones WHERE users <> '' OR log > 0)`
+
+// wantLogs checks that heads, events and members agree.
+func wantLogs(t *testing.T, c *conn) {
+	t.Helper()
+	for _, wrong := range []string{
+		`SELECT count(*) FROM heads WHERE created NOT IN (SELECT created FROM sessions)`,
+		`SELECT count(*) FROM heads h WHERE members <> (SELECT count(*) FROM members WHERE session = h.created)`,
+		`SELECT count(*) FROM heads h WHERE sequence - max(first, 2) + 1 <> (SELECT count(*) FROM events WHERE session = h.created)`,
+		`SELECT count(*) FROM heads h WHERE sequence > 1 AND first <= sequence
+			AND sequence <> (SELECT max(sequence) FROM events WHERE session = h.created)`,
+		`SELECT count(*) FROM heads h WHERE last_message < coalesce((SELECT max(time) FROM events
+			WHERE session = h.created AND kind = 8), 0)`,
+		`SELECT count(*) FROM events WHERE session NOT IN (SELECT created FROM heads)
+			AND session NOT IN (SELECT created FROM tombstones WHERE log > 0)`,
+		`SELECT count(*) FROM members WHERE session NOT IN (SELECT created FROM heads)
+			AND session NOT IN (SELECT created FROM tombstones WHERE log > 0)`,
+	} {
+		if n, err := c.integer(wrong); n != 0 || err != nil {
+			t.Errorf("%s: %d, %v", wrong, n, err)
+		}
 	}
 }
 
@@ -133,7 +181,7 @@ func wantedLookups(c *conn) (users, names []lookup, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	err = c.query(`SELECT `+columns+` FROM sessions s WHERE s.created <= ?`, []driver.Value{last}, func(row []driver.Value) error {
+	err = c.query(`SELECT `+columns+` FROM `+sessions+` WHERE s.created <= ?`, []driver.Value{last}, func(row []driver.Value) error {
 		record, err := readRecord(row)
 		if err != nil {
 			return err
@@ -151,17 +199,15 @@ func wantedLookups(c *conn) (users, names []lookup, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	err = c.query(`SELECT t.created, t.display_name, u.value FROM tombstones t, json_each(t.users) u WHERE t.users <> ''`, nil,
-		func(row []driver.Value) error {
-			created := row[0].(int64)
-			users = append(users, lookup{row[2].(string), created})
-			names = append(names, lookup{row[1].(string), created})
+	err = c.query(`SELECT session, user FROM members WHERE session <= ? AND session IN (SELECT created FROM sessions)`,
+		[]driver.Value{last}, func(row []driver.Value) error {
+			users = append(users, lookup{row[1].(string), row[0].(int64)})
 			return nil
 		})
 	order := func(a, b lookup) int { return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.Text, b.Text)) }
 	slices.SortFunc(users, order)
 	slices.SortFunc(names, order)
-	return users, slices.Compact(names), err
+	return slices.Compact(users), names, err
 }
 
 // tidyNow tidies until nothing is left to do.
@@ -195,8 +241,8 @@ func TestTidy(t *testing.T) {
 	t.Parallel()
 	clock := storetest.NewClock()
 	store := openStore(t, Config{Dir: t.TempDir(), Now: clock.Now})
-	const sessions, expiring, ended = 500, 250, 50
-	for i := range sessions {
+	const made, expiring, ended = 500, 250, 50
+	for i := range made {
 		creation := storetest.Creation{ID: "s-" + strconv.Itoa(i), Spec: smallSpec}
 		if i < expiring {
 			creation.Lifetime = time.Hour
@@ -218,16 +264,16 @@ func TestTidy(t *testing.T) {
 		tidyNow(t, store)
 		wantIndexed(t, store)
 		wantSessions(t, store, left)
-		wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> ''`)
+		wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> '' OR log > 0`)
 		wantCount(t, store, tombstones, `SELECT count(*) FROM tombstones`)
 		wantCount(t, store, requests, `SELECT count(*) FROM requests`)
 	}
-	check(t, sessions-ended, ended, 1)
+	check(t, made-ended, ended, 1)
 	clock.Advance(time.Hour + time.Second)
-	check(t, sessions-ended-expiring, ended+expiring, 1)
+	check(t, made-ended-expiring, ended+expiring, 1)
 	wantCount(t, store, expiring, `SELECT count(*) FROM tombstones WHERE kind = 2`)
 	clock.Advance(23 * time.Hour) // a day after the ends, not yet after the expiries
-	check(t, sessions-ended-expiring, expiring, 0)
+	check(t, made-ended-expiring, expiring, 0)
 	clock.Advance(time.Hour + time.Second)
-	check(t, sessions-ended-expiring, 0, 0)
+	check(t, made-ended-expiring, 0, 0)
 }

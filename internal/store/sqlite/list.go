@@ -22,15 +22,8 @@ const (
 
 // List implements session.Store.
 func (s *Store) List(ctx context.Context, q *session.Query) (page *session.Page, err error) {
-	err = s.read(ctx, func(c *conn) (err error) {
-		if err := c.exec("BEGIN"); err != nil {
-			return err
-		}
-		l := newLister(c, q, s.now())
-		page, err = l.page()
-		if ended := c.exec("COMMIT"); err == nil {
-			err = ended
-		}
+	err = s.snapshot(ctx, func(c *conn) (err error) {
+		page, err = newLister(c, q, s.now()).page()
 		return err
 	})
 	return page, err
@@ -71,8 +64,9 @@ func newLister(c *conn, q *session.Query, now session.Time) *lister {
 	}
 	if !q.All && users == nil {
 		l.text += ` AND (s.type = 1 OR EXISTS (SELECT 1 FROM json_each(s.doc, '$.owners') WHERE value = ?)
-			OR EXISTS (SELECT 1 FROM json_each(s.doc, '$.allowedUsers') WHERE value = ?))`
-		l.args = append(l.args, q.VisibleTo, q.VisibleTo)
+			OR EXISTS (SELECT 1 FROM json_each(s.doc, '$.allowedUsers') WHERE value = ?)
+			OR EXISTS (SELECT 1 FROM members WHERE session = s.created AND user = ?))`
+		l.args = append(l.args, q.VisibleTo, q.VisibleTo, q.VisibleTo)
 	}
 	l.source = newSource(c, q, users)
 	return l
@@ -129,11 +123,11 @@ func (l *lister) look(statement *statement, candidate *session.Position) error {
 	l.looked++
 	l.args[0] = int64(candidate.UID.Time())
 	err := statement.query(l.args, func(row []driver.Value) error {
-		record, err := readRecord(row)
+		found, err := readState(row)
 		if err != nil {
 			return err
 		}
-		l.result.Records = append(l.result.Records, record)
+		l.result.Records = append(l.result.Records, found.record)
 		return nil
 	})
 	l.result.Next = candidate
@@ -292,7 +286,8 @@ func (s *userSource) visit(epoch int64) (found []session.Position, err error) {
 	text := `SELECT created FROM session_users WHERE epoch = ? AND user = ?`
 	if epoch == tailEpoch {
 		text = selectTail + `(s.type = 1 AND ?2 = '' OR EXISTS (SELECT 1 FROM json_each(s.doc, '$.owners') WHERE value = ?2)
-			OR EXISTS (SELECT 1 FROM json_each(s.doc, '$.allowedUsers') WHERE value = ?2))`
+			OR EXISTS (SELECT 1 FROM json_each(s.doc, '$.allowedUsers') WHERE value = ?2)
+			OR EXISTS (SELECT 1 FROM members WHERE session = s.created AND user = ?2))`
 	}
 	var created []int64
 	for _, user := range s.users {

@@ -40,7 +40,7 @@ func TestTheLogIsEmptiedUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if found, err := store.Get(t.Context(), "s-0"); err != nil || found == nil {
+	if found, _, err := store.Get(t.Context(), "s-0", ""); err != nil || found == nil {
 		t.Errorf("Get = %v, %v, want the session", found, err)
 	}
 }

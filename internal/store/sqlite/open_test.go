@@ -1,11 +1,16 @@
 package sqlite
 
 import (
+	"database/sql"
 	"database/sql/driver"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/storetest"
@@ -19,7 +24,7 @@ func TestOpenRefuses(t *testing.T) {
 		want    string
 	}{
 		{"a directory in use", func(t *testing.T, dir string) { openStore(t, Config{Dir: dir}) }, nil, "another server uses this data directory"},
-		{"a newer schema", makeNewer, nil, "of a newer version of Parley (schema 99999; this one knows 1)"},
+		{"a newer schema", makeNewer, nil, "of a newer version of Parley (schema 99999; this one knows 2)"},
 		{"another server's key", makeStore, session.NewKeyRing(), "another server key"},
 		{"a file that is no database", func(t *testing.T, dir string) {
 			writeFile(t, filepath.Join(dir, FileName), strings.Repeat("not a database. ", 1000))
@@ -100,6 +105,46 @@ func makeStore(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// makeFirstVersion leaves a store of the first version, with the session s and one that ended, whose uid it returns.
+func makeFirstVersion(t *testing.T, dir string) session.UID {
+	t.Helper()
+	path := filepath.Join(dir, FileName)
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = provider.UpTo(t.Context(), 1)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := session.NewUID(filterTime, 1)
+	err = errors.Join(
+		c.insert(&session.Record{
+			UID: session.NewUID(filterTime+1, 1), ID: "s", CreateTime: filterTime + 1, UpdateTime: filterTime + 1,
+			Document: smallSpec.AppendJSON(nil),
+		}),
+		c.exec(`INSERT INTO tombstones (created, uid, kind, ended, sequence, display_name, users) VALUES (?, ?, 1, ?, 1, '', '')`,
+			int64(filterTime), ended[:], int64(session.Now())),
+		c.close(),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ended
 }
 
 // makeNewer leaves a store of a later version.

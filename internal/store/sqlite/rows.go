@@ -7,28 +7,49 @@ import (
 	"github.com/parleyhq/parley/internal/session"
 )
 
-// columns are those of a session, in the order of readRecord.
-const columns = `s.created, s.uid, s.id, s.type, s.display_name, s.creator, s.updated, s.expires, s.secret_key, s.secret, s.doc`
-
+// columns are those of a session and its head, in the order of readState, and sessions is where they come from.
 const (
-	selectByID   = `SELECT ` + columns + ` FROM sessions s WHERE s.id = ? AND s.id <> ''`
-	selectByTime = `SELECT ` + columns + ` FROM sessions s WHERE s.created = ?`
+	columns = `s.created, s.uid, s.id, s.type, s.display_name, s.creator, s.updated, s.expires, s.secret_key, s.secret, s.doc,
+		h.sequence, h.members, h.last_message, h.first, h.trim_at`
+	sessions = `sessions s LEFT JOIN heads h ON h.created = s.created`
 )
 
-// readRecord makes a record of a row of columns.
+const (
+	selectByID   = `SELECT ` + columns + ` FROM ` + sessions + ` WHERE s.id = ? AND s.id <> ''`
+	selectByTime = `SELECT ` + columns + ` FROM ` + sessions + ` WHERE s.created = ?`
+)
+
+// state is a session with what the store alone knows of its log.
+type state struct {
+	record *session.Record
+	first  int64        // the sequence of the oldest event that is kept
+	trimAt session.Time // when the log is to be trimmed; 0: never
+}
+
+// readState makes a state of a row of columns.
+func readState(row []driver.Value) (state, error) {
+	record, err := readRecord(row)
+	if err != nil || row[11] == nil {
+		return state{record: record, first: 1}, err
+	}
+	record.Head = session.Head{
+		Sequence:        row[11].(int64),
+		Members:         int32(row[12].(int64)),
+		LastMessageTime: session.Time(row[13].(int64)),
+	}
+	return state{record: record, first: row[14].(int64), trimAt: session.Time(row[15].(int64))}, nil
+}
+
+// readRecord makes a record of a row of columns, less its head: it has that of a session to which nothing has happened.
 func readRecord(row []driver.Value) (*session.Record, error) {
 	created, uid := row[0].(int64), row[1].([]byte)
 	if len(uid) != len(session.UID{}) {
 		return nil, fmt.Errorf("session row %d: its uid has %d bytes", created, len(uid))
 	}
-	id := row[2].(string)
-	if id == "" {
-		id = session.UID(uid).String()
-	}
 	secret, _ := row[9].([]byte)
 	return &session.Record{
 		UID:         session.UID(uid),
-		ID:          id,
+		ID:          idOf(session.UID(uid), row[2].(string)),
 		Type:        session.Type(row[3].(int64)),
 		DisplayName: row[4].(string),
 		Creator:     row[5].(string),
@@ -37,26 +58,42 @@ func readRecord(row []driver.Value) (*session.Record, error) {
 		ExpireTime:  session.Time(row[7].(int64)),
 		Secret:      session.Secret{KeyID: uint32(row[8].(int64)), Hash: secret},
 		Document:    []byte(row[10].(string)),
-		Head:        session.Head{Sequence: 1}, // session.created; a session has no other events yet
+		Head:        session.Head{Sequence: 1},
 	}, nil
 }
 
+// idOf is a session's id, of the column of it.
+func idOf(uid session.UID, column string) string {
+	if column == "" {
+		return uid.String()
+	}
+	return column
+}
+
+// idColumn is what the column has of a session's id.
+func idColumn(uid session.UID, id string) string {
+	if id == uid.String() {
+		return ""
+	}
+	return id
+}
+
 // find returns the session that a statement of columns selects, expired or not; nil if there is none.
-func (c *conn) find(text string, arg driver.Value) (record *session.Record, err error) {
+func (c *conn) find(text string, arg driver.Value) (found *state, err error) {
 	err = c.query(text, []driver.Value{arg}, func(row []driver.Value) error {
-		var err error
-		record, err = readRecord(row)
+		s, err := readState(row)
+		found = &s
 		return err
 	})
-	return record, err
+	return found, err
 }
 
 // findByID returns the session that has the id now, expired or not; nil if there is none.
-func (c *conn) findByID(id string) (*session.Record, error) {
+func (c *conn) findByID(id string) (*state, error) {
 	if uid, err := session.ParseUID(id); err == nil {
-		record, err := c.find(selectByTime, int64(uid.Time()))
-		if err != nil || record != nil && record.ID == id {
-			return record, err
+		found, err := c.find(selectByTime, int64(uid.Time()))
+		if err != nil || found != nil && found.record.ID == id {
+			return found, err
 		}
 	}
 	return c.find(selectByID, id)
@@ -64,22 +101,67 @@ func (c *conn) findByID(id string) (*session.Record, error) {
 
 // insert stores a new session.
 func (c *conn) insert(r *session.Record) error {
-	id := r.ID
-	if id == r.UID.String() {
-		id = ""
-	}
-	err := c.exec(`INSERT INTO sessions (created, uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
+	return c.exec(`INSERT INTO sessions (created, uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(r.CreateTime), r.UID[:], id, int64(r.Type), r.DisplayName, r.Creator, int64(r.UpdateTime),
+		int64(r.CreateTime), r.UID[:], idColumn(r.UID, r.ID), int64(r.Type), r.DisplayName, r.Creator, int64(r.UpdateTime),
 		int64(r.ExpireTime), int64(r.Secret.KeyID), r.Secret.Hash, string(r.Document))
-	return err
 }
 
 // replace stores another version of a session.
 func (c *conn) replace(r *session.Record) error {
-	err := c.exec(`UPDATE sessions SET type = ?, display_name = ?, updated = ?, expires = ?, secret_key = ?, secret = ?, doc = ?
+	return c.exec(`UPDATE sessions SET type = ?, display_name = ?, updated = ?, expires = ?, secret_key = ?, secret = ?, doc = ?
 		WHERE created = ?`,
 		int64(r.Type), r.DisplayName, int64(r.UpdateTime), int64(r.ExpireTime), int64(r.Secret.KeyID), r.Secret.Hash,
 		string(r.Document), int64(r.CreateTime))
-	return err
+}
+
+// insertEvent stores an event of the log.
+func (c *conn) insertEvent(created int64, ev *session.Event) error {
+	var doc driver.Value
+	if ev.Document != nil {
+		doc = string(ev.Document)
+	}
+	return c.exec(`INSERT INTO events (session, sequence, kind, channel, time, actor, message_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		created, ev.Sequence, int64(ev.Kind), int64(ev.Channel), int64(ev.Time), ev.Actor, ev.MessageID, doc)
+}
+
+// eventColumns are those of an event, in the order of readEvent.
+const eventColumns = `sequence, kind, channel, time, actor, message_id, doc`
+
+// readEvent makes an event of a row of eventColumns.
+func readEvent(uid session.UID, id string, row []driver.Value) *session.Event {
+	ev := &session.Event{
+		UID:       uid,
+		ID:        id,
+		Sequence:  row[0].(int64),
+		Kind:      session.EventKind(row[1].(int64)),
+		Channel:   int32(row[2].(int64)),
+		Time:      session.Time(row[3].(int64)),
+		Actor:     row[4].(string),
+		MessageID: row[5].(string),
+	}
+	if doc, ok := row[6].(string); ok {
+		ev.Document = []byte(doc)
+	}
+	return ev
+}
+
+// findMessage returns the message of the id in a session's log; nil if there is none.
+func (c *conn) findMessage(uid session.UID, sessionID, id string) (found *session.Event, err error) {
+	created := int64(uid.Time())
+	visit := func(row []driver.Value) error {
+		found = readEvent(uid, sessionID, row)
+		return nil
+	}
+	if t, sequence, ok := session.MadeMessageID(id); ok {
+		err = c.query(`SELECT `+eventColumns+` FROM events
+			WHERE session = ? AND sequence = ? AND kind = ? AND time = ? AND message_id = ''`,
+			[]driver.Value{created, sequence, int64(session.MessagePublished), int64(t)}, visit)
+		if found != nil || err != nil {
+			return found, err
+		}
+	}
+	err = c.query(`SELECT `+eventColumns+` FROM events WHERE session = ? AND message_id = ? AND message_id <> ''`,
+		[]driver.Value{created, id}, visit)
+	return found, err
 }

@@ -7,6 +7,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/commit"
@@ -29,6 +31,13 @@ type Config struct {
 	Keys *session.KeyRing // the ring whose hashes are in the store: another one is refused
 	Now  session.Clock    // nil: the machine's clock
 	Log  *slog.Logger
+
+	// Committed, if not nil, is given what happened in each transaction, in commit order: after it is durable, and
+	// before any of its writers is answered. It must be quick. The slice is the store's again when it returns.
+	Committed func([]*session.Event)
+
+	// TidyEvery is how often the store looks for what has expired or is to be trimmed or purged; 0: every second.
+	TidyEvery time.Duration
 
 	// MaxPages bounds the file, in pages of 8 KiB; 0: only the disk does.
 	MaxPages int
@@ -81,7 +90,15 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	if err := s.openConns(config); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
-	s.committer = commit.New(s.engine, commit.Options[*job]{
+	s.committer = commit.New(s.engine, commitOptions(config))
+	tidyContext, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopTidy = stop
+	s.tidying.Go(func() { s.tidyLoop(tidyContext, cmp.Or(config.TidyEvery, tidyEvery)) })
+	return s, nil
+}
+
+func commitOptions(config Config) commit.Options[*job] {
+	options := commit.Options[*job]{
 		Size: func(j *job) int {
 			if j.write == nil {
 				return 0
@@ -94,11 +111,22 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 			}
 			return j.write.ID
 		},
-	})
-	tidyContext, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stopTidy = stop
-	s.tidying.Go(func() { s.tidyLoop(tidyContext) })
-	return s, nil
+	}
+	if config.Committed == nil {
+		return options
+	}
+	var events []*session.Event // used again for every transaction
+	options.Committed = func(jobs []*job) {
+		for _, j := range jobs {
+			events = append(events, j.events...)
+		}
+		if len(events) > 0 {
+			config.Committed(events)
+		}
+		clear(events)
+		events = events[:0]
+	}
+	return options
 }
 
 func (s *Store) openConns(config Config) error {
@@ -116,7 +144,9 @@ func (s *Store) openConns(config Config) error {
 		return err
 	}
 	latest, err := writer.integer(`SELECT max((SELECT coalesce(max(created), 0) FROM sessions),
-		(SELECT coalesce(max(updated), 0) FROM sessions), (SELECT coalesce(max(ended), 0) FROM tombstones))`)
+		(SELECT coalesce(max(updated), 0) FROM sessions), (SELECT coalesce(max(ended), 0) FROM tombstones),
+		coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0),
+		(SELECT coalesce(max(at), 0) FROM requests))`)
 	if err != nil {
 		return err
 	}
@@ -156,18 +186,6 @@ func (s *Store) Write(ctx context.Context, w *session.Write) error {
 	return s.committer.Submit(ctx, &job{write: w})
 }
 
-// Get implements session.Store.
-func (s *Store) Get(ctx context.Context, id string) (record *session.Record, err error) {
-	err = s.read(ctx, func(c *conn) error {
-		record, err = c.findByID(id)
-		return err
-	})
-	if record != nil && record.Expired(s.now()) {
-		record = nil
-	}
-	return record, err
-}
-
 // read lends a reader to do.
 func (s *Store) read(ctx context.Context, do func(*conn) error) error {
 	select {
@@ -180,6 +198,20 @@ func (s *Store) read(ctx context.Context, do func(*conn) error) error {
 	case <-ctx.Done():
 		return canceled(ctx)
 	}
+}
+
+// snapshot lends a reader to do, in one read transaction.
+func (s *Store) snapshot(ctx context.Context, do func(*conn) error) error {
+	return s.read(ctx, func(c *conn) error {
+		if err := c.exec("BEGIN"); err != nil {
+			return err
+		}
+		err := do(c)
+		if ended := c.exec("COMMIT"); err == nil {
+			err = ended
+		}
+		return err
+	})
 }
 
 // Close answers every write that was accepted, and closes the file. If ctx ends first, what has not begun is answered

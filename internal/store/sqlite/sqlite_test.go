@@ -19,7 +19,7 @@ var testKeys = session.NewKeyRing()
 func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T, o storetest.Options) session.Store {
-		return openStore(t, Config{Dir: o.Dir, Now: o.Now})
+		return openStore(t, Config{Dir: o.Dir, Now: o.Now, Committed: o.Committed})
 	})
 }
 

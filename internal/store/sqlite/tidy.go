@@ -21,19 +21,23 @@ const (
 	keepTombstones = 24 * time.Hour
 	keepRequests   = 24 * time.Hour
 
-	tidyEvery = time.Second
-	tidyRows  = 1000 // at most so many rows are purged in one transaction
-	tidyEnds  = 100  // at most so many sessions expire in one transaction
+	tidyEvery    = time.Second
+	tidyRows     = 1000    // so many rows are purged and trimmed in one transaction
+	tidyBytes    = 4 << 20 // or about so many bytes of events
+	tidySessions = 100     // at most so many sessions expire, are purged or are trimmed in one transaction
 )
 
-// end ends a session: its id is free, and it is found no more. What the lookups have of it is purged later.
-func (e *engine) end(r *session.Record, kind int64, now session.Time) error {
+// end ends a session: its id is free, and it is found no more. What else there is of it is purged later.
+func (e *engine) end(r *session.Record, ending *session.Event) error {
 	created := int64(r.CreateTime)
 	waiting, err := e.index.drop(e.conn, created)
 	if err != nil {
 		return err
 	}
 	if err := e.exec(`DELETE FROM sessions WHERE created = ?`, created); err != nil {
+		return err
+	}
+	if err := e.exec(`DELETE FROM heads WHERE created = ?`, created); err != nil {
 		return err
 	}
 	users := "" // nothing to purge
@@ -48,16 +52,47 @@ func (e *engine) end(r *session.Record, kind int64, now session.Time) error {
 		}
 		users = string(encoded)
 	}
-	err = e.exec(`INSERT INTO tombstones (created, uid, kind, ended, sequence, display_name, users) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		created, r.UID[:], kind, int64(now), r.Head.Sequence, r.DisplayName, users)
-	return err
+	logged := int64(0)
+	if r.Head != (session.Head{Sequence: 1}) {
+		logged = 1
+	}
+	return e.exec(`INSERT INTO tombstones (created, uid, id, kind, actor, ended, sequence, display_name, users, log)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		created, r.UID[:], idColumn(r.UID, r.ID), tombstoneKind(ending.Kind), ending.Actor, int64(ending.Time), ending.Sequence,
+		r.DisplayName, users, logged)
+}
+
+func tombstoneKind(kind session.EventKind) int64 {
+	if kind == session.SessionExpired {
+		return tombstoneExpired
+	}
+	return tombstoneDeleted
+}
+
+// findEnding returns the last event of a session that has ended; nil if nothing is known of it.
+func (c *conn) findEnding(uid session.UID) (found *session.Event, err error) {
+	err = c.query(`SELECT id, kind, actor, ended, sequence FROM tombstones WHERE created = ? AND uid = ?`,
+		[]driver.Value{int64(uid.Time()), uid[:]}, func(row []driver.Value) error {
+			found = &session.Event{
+				UID: uid, ID: idOf(uid, row[0].(string)), Kind: session.SessionDeleted, Actor: row[2].(string),
+				Time: session.Time(row[3].(int64)), Sequence: row[4].(int64),
+			}
+			if row[1].(int64) == tombstoneExpired {
+				found.Kind = session.SessionExpired
+			}
+			return nil
+		})
+	return found, err
 }
 
 // earlier returns what a successful write left under the request's key.
 func (e *engine) earlier(key session.RequestKey, now session.Time) (found *session.Earlier, err error) {
-	err = e.query(`SELECT uid, digest FROM requests WHERE key = ? AND at > ?`,
+	err = e.query(`SELECT uid, digest, at, sequence FROM requests WHERE key = ? AND at > ?`,
 		[]driver.Value{key[:], int64(now.Add(-keepRequests))}, func(row []driver.Value) error {
-			found = &session.Earlier{UID: session.UID(row[0].([]byte)), Digest: session.Digest(row[1].([]byte))}
+			found = &session.Earlier{
+				UID: session.UID(row[0].([]byte)), Digest: session.Digest(row[1].([]byte)),
+				Time: session.Time(row[2].(int64)), Sequence: row[3].(int64),
+			}
 			return nil
 		})
 	return found, err
@@ -65,13 +100,15 @@ func (e *engine) earlier(key session.RequestKey, now session.Time) (found *sessi
 
 // untidy tells whether there is something for tidy to do.
 const untidy = `SELECT EXISTS (SELECT 1 FROM sessions WHERE expires > 0 AND expires <= ?1)
+	OR EXISTS (SELECT 1 FROM heads WHERE trim_at > 0 AND trim_at <= ?1)
 	OR EXISTS (SELECT 1 FROM tombstones WHERE users <> '')
+	OR EXISTS (SELECT 1 FROM tombstones WHERE log > 0)
 	OR EXISTS (SELECT 1 FROM tombstones WHERE ended < ?2)
 	OR EXISTS (SELECT 1 FROM requests WHERE at < ?2)`
 
 // tidyLoop ends what has expired and purges what has ended, a bounded piece at a time, until the context ends.
-func (s *Store) tidyLoop(ctx context.Context) {
-	tick := time.NewTicker(tidyEvery)
+func (s *Store) tidyLoop(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -111,15 +148,15 @@ func (s *Store) shrinkLog(ctx context.Context) error {
 	}
 	s.engine.shrink.Store(true)
 	defer s.engine.shrink.Store(false) // if the job was never run, then nobody may do it once the readers are back
-	return s.committer.Submit(ctx, &job{tidy: func(*engine) error { return nil }})
+	return s.committer.Submit(ctx, &job{tidy: func(*engine) ([]*session.Event, error) { return nil, nil }})
 }
 
-// tidy works until nothing is left to do. Requests get their turns in between.
+// tidy works until nothing is left to do of what there was when it began. Requests get their turns in between.
 func (s *Store) tidy(ctx context.Context) error {
+	now := s.engine.clock()
 	for ctx.Err() == nil {
 		var work bool
 		err := s.read(ctx, func(c *conn) error {
-			now := s.now()
 			n, err := c.integer(untidy, int64(now), int64(now.Add(-keepTombstones)))
 			work = n != 0
 			return err
@@ -134,85 +171,51 @@ func (s *Store) tidy(ctx context.Context) error {
 	return nil
 }
 
-// tidy is one bounded piece of the work, in its transaction.
-func (e *engine) tidy() error {
+// tidy is one bounded piece of the work, in its transaction. It returns what happened.
+func (e *engine) tidy() ([]*session.Event, error) {
 	now := e.clock()
-	if err := e.expire(now); err != nil {
-		return err
+	events, err := e.expire(now)
+	if err != nil {
+		return nil, err
 	}
-	if err := e.purge(); err != nil {
-		return err
+	left := tidyRows
+	for _, step := range []func(left *int) error{
+		e.purgeLookups,
+		e.purgeLogs,
+		func(left *int) error { return e.trim(now, left) },
+	} {
+		if err := step(&left); err != nil {
+			return nil, err
+		}
 	}
 	old := int64(now.Add(-keepTombstones))
 	if err := e.exec(`DELETE FROM tombstones WHERE created IN
-		(SELECT created FROM tombstones WHERE ended < ? AND users = '' LIMIT ?)`, old, int64(tidyRows)); err != nil {
-		return err
+		(SELECT created FROM tombstones WHERE ended < ? AND users = '' AND log = 0 LIMIT ?)`, old, int64(tidyRows)); err != nil {
+		return nil, err
 	}
-	err := e.exec(`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < ? LIMIT ?)`, old, int64(tidyRows))
-	return err
+	err = e.exec(`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < ? LIMIT ?)`, old, int64(tidyRows))
+	return events, err
 }
 
 // expire ends sessions whose deadline has passed.
-func (e *engine) expire(now session.Time) error {
+func (e *engine) expire(now session.Time) (events []*session.Event, err error) {
 	var due []*session.Record
-	err := e.query(`SELECT `+columns+` FROM sessions s WHERE s.expires > 0 AND s.expires <= ? ORDER BY s.expires LIMIT ?`,
-		[]driver.Value{int64(now), int64(tidyEnds)}, func(row []driver.Value) error {
-			record, err := readRecord(row)
-			due = append(due, record)
+	err = e.query(`SELECT `+columns+` FROM `+sessions+` WHERE s.expires > 0 AND s.expires <= ? ORDER BY s.expires LIMIT ?`,
+		[]driver.Value{int64(now), int64(tidySessions)}, func(row []driver.Value) error {
+			found, err := readState(row)
+			due = append(due, found.record)
 			return err
 		})
+	if err != nil {
+		return nil, err
+	}
 	for _, record := range due {
-		if err == nil {
-			err = e.end(record, tombstoneExpired, now)
+		ending := record.Ended(session.SessionExpired, "", now)
+		if err := e.end(record, ending); err != nil {
+			return nil, err
 		}
+		e.cache.drop(record.CreateTime)
+		events = append(events, ending)
 	}
-	return err
-}
-
-// purge takes ended sessions out of the lookups, as many as fit into a bounded number of rows.
-func (e *engine) purge() error {
-	type remains struct {
-		created int64
-		name    string
-		users   []string
-	}
-	var found []remains
-	rows := 0
-	err := e.query(`SELECT created, display_name, users FROM tombstones WHERE users <> '' ORDER BY created`, nil,
-		func(row []driver.Value) error {
-			r := remains{created: row[0].(int64), name: row[1].(string)}
-			if err := json.Unmarshal([]byte(row[2].(string)), &r.users); err != nil {
-				return err
-			}
-			rows += len(r.users) + 1
-			if rows > tidyRows && len(found) > 0 {
-				return errStop
-			}
-			found = append(found, r)
-			return nil
-		})
-	if err != nil {
-		return err
-	}
-	for _, r := range found {
-		if err := e.purgeOne(r.created, r.name, r.users); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *engine) purgeOne(created int64, name string, users []string) error {
-	epoch, err := e.integer(selectEpoch, created)
-	if err != nil {
-		return err
-	}
-	if err := replaceUsers(e.conn, epoch, created, users, nil); err != nil {
-		return err
-	}
-	if err := e.exec(deleteName, epoch, name, created); err != nil {
-		return err
-	}
-	err = e.exec(`UPDATE tombstones SET users = '' WHERE created = ?`, created)
-	return err
+	return events, nil
 }

@@ -106,7 +106,7 @@ func testUpdatesInOrder(open Opener) func(t *testing.T) {
 		if err := errors.Join(results...); err != nil {
 			t.Fatal(err)
 		}
-		record, err := store.Get(t.Context(), "s")
+		record, _, err := store.Get(t.Context(), "s", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,6 +163,8 @@ func testReopen(t *testing.T, open Opener) {
 	options := Options{Dir: t.TempDir(), Now: NewClock().Now}
 	request := session.RequestKey{1}
 	var want []*session.Record
+	var log []*session.Event
+	var member *session.Member
 	t.Run("write", func(t *testing.T) {
 		store := open(t, options)
 		for i := range sessions {
@@ -178,11 +180,25 @@ func testReopen(t *testing.T, open Opener) {
 		if err := End(t.Context(), store, "s-299"); err != nil {
 			t.Fatal(err)
 		}
+		member = mustJoin(t, store, "s-1", "user-9", 1, 2)
+		say(t, store, "s-1", "user-9", "a", "b")
+		log = readLog(t, store, want[1].UID, 0).Events
 	})
 	t.Run("read", func(t *testing.T) {
 		store := open(t, options)
+		last := log[len(log)-1]
+		want[1].Head = session.Head{Sequence: 4, Members: 1, LastMessageTime: last.Time}
 		for _, record := range want[:sessions-1] {
 			wantSession(t, store, record.ID, record)
+		}
+		wantEvents(t, log, readLog(t, store, want[1].UID, 0).Events)
+		wantMember(t, store, "s-1", "user-9", member)
+		wantIDs(t, store, &session.Query{VisibleTo: "user-9"}, "s-1")
+		if end := readLog(t, store, want[sessions-1].UID, 0).End; end == nil || end.Sequence != 2 {
+			t.Errorf("the ended session has the end %+v, want 2", end)
+		}
+		if next := say(t, store, "s-1", "user-9", "c")[0]; next.Sequence != 5 || next.Time <= last.Time {
+			t.Errorf("the next event is %d at %v, after 4 at %v", next.Sequence, next.Time, last.Time)
 		}
 		wantSession(t, store, "s-299", nil)
 		seen := look(t, store, "", request)

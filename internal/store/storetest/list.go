@@ -70,11 +70,13 @@ func (l *library) grow(t *testing.T, n int) {
 	}
 }
 
-// stir updates and ends sessions, old and recent ones.
+// stir has users join and leave, and updates and ends sessions, old and recent ones.
 func (l *library) stir(t *testing.T, updates, ends int) {
 	t.Helper()
 	names := slices.Sorted(maps.Keys(l.model))
+	l.mix(t, names[len(names)-updates:])
 	l.random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	l.mix(t, names[:updates/2])
 	for _, id := range names[:updates] {
 		l.set(t, must(t)(Update(t.Context(), l.Store, id, func(s *session.Spec) { *s = randomSpec(l.random) })))
 	}
@@ -83,6 +85,24 @@ func (l *library) stir(t *testing.T, updates, ends int) {
 			t.Fatal(err)
 		}
 		delete(l.model, id)
+	}
+}
+
+// mix has users join some sessions, and leave some that they are in.
+func (l *library) mix(t *testing.T, names []string) {
+	t.Helper()
+	for _, id := range names {
+		user, e := pick(l.random, someUsers), l.model[id]
+		if i := slices.Index(e.members, user); i >= 0 {
+			e.members = slices.Delete(e.members, i, i+1)
+			if err := Leave(t.Context(), l.Store, id, user); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			e.members = append(e.members, user)
+			mustJoin(t, l.Store, id, user)
+		}
+		l.model[id] = e
 	}
 }
 

@@ -19,8 +19,9 @@ import (
 type model map[string]entry
 
 type entry struct {
-	record *session.Record
-	spec   *session.Spec
+	record  *session.Record
+	spec    *session.Spec
+	members []string
 }
 
 func (m model) set(t *testing.T, r *session.Record) {
@@ -29,7 +30,7 @@ func (m model) set(t *testing.T, r *session.Record) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m[r.ID] = entry{r, spec}
+	m[r.ID] = entry{r, spec, m[r.ID].members}
 }
 
 // list is what the query asks for, all of it, by the plain meaning of the rules.
@@ -37,7 +38,8 @@ func (m model) list(q *session.Query) []string {
 	var found []*session.Record
 	for _, e := range m {
 		see := q.All || e.spec.Type == session.Public ||
-			slices.Contains(e.spec.Owners, q.VisibleTo) || slices.Contains(e.spec.AllowedUsers, q.VisibleTo)
+			slices.Contains(e.spec.Owners, q.VisibleTo) || slices.Contains(e.spec.AllowedUsers, q.VisibleTo) ||
+			slices.Contains(e.members, q.VisibleTo)
 		if see && q.Filter.Match(e.record, e.spec) {
 			found = append(found, e.record)
 		}

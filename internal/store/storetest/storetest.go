@@ -20,6 +20,10 @@ import (
 type Options struct {
 	Dir string        // names the store: opening it again, after it was closed, finds everything
 	Now session.Clock // the store's time
+
+	// Committed is given what happened, in commit order: after it is durable, and before its writers are answered. Nil:
+	// nothing is called.
+	Committed func([]*session.Event)
 }
 
 // Opener opens a store that a cleanup of t closes.
@@ -34,6 +38,11 @@ func Run(t *testing.T, open Opener) {
 		{"Write", testWrite},
 		{"Expiry", testExpiry},
 		{"Requests", testRequests},
+		{"Log", testLog},
+		{"Trim", testTrim},
+		{"Messages", testMessages},
+		{"Members", testMembers},
+		{"Committed", testCommitted},
 		{"Concurrency", testConcurrency},
 		{"List", testList},
 		{"ListWhileWriting", testListWhileWriting},
@@ -131,27 +140,34 @@ func (c *Creation) record(now session.Time) *session.Record {
 
 // Update changes a session's Spec, and returns it as it was stored.
 func Update(ctx context.Context, store session.Store, id string, change func(*session.Spec)) (*session.Record, error) {
-	var after session.Record
+	var after *session.Record
 	err := store.Write(ctx, &session.Write{ID: id, Decide: func(v *session.View) (session.Change, error) {
 		if v.Current == nil {
 			return session.Change{}, errMissing
 		}
-		before, err := v.Current.Spec()
-		if err != nil {
-			return session.Change{}, err
-		}
-		spec := *before
-		spec.Owners, spec.AllowedUsers = slices.Clone(spec.Owners), slices.Clone(spec.AllowedUsers)
-		change(&spec)
-		after = *v.Current
-		after.Type, after.DisplayName, after.UpdateTime = spec.Type, spec.DisplayName, v.Now
-		after.Document = spec.AppendJSON(nil)
-		return session.Change{Kind: session.Update, Record: &after, Before: before.Principals(), After: spec.Principals()}, nil
+		result, err := updateOf(v, change)
+		after = result.Record
+		return result, err
 	}})
 	if err != nil {
 		return nil, err
 	}
-	return &after, nil
+	return after, nil
+}
+
+// updateOf is the change that changes the session's Spec.
+func updateOf(v *session.View, change func(*session.Spec)) (session.Change, error) {
+	before, err := v.Current.Spec()
+	if err != nil {
+		return session.Change{}, err
+	}
+	spec := *before
+	spec.Owners, spec.AllowedUsers = slices.Clone(spec.Owners), slices.Clone(spec.AllowedUsers)
+	change(&spec)
+	after := *v.Current
+	after.Type, after.DisplayName, after.UpdateTime = spec.Type, spec.DisplayName, v.Now
+	after.Document = spec.AppendJSON(nil)
+	return session.Change{Kind: session.Update, Record: &after, Before: before.Principals(), After: spec.Principals()}, nil
 }
 
 // End ends a session.
@@ -160,8 +176,16 @@ func End(ctx context.Context, store session.Store, id string) error {
 		if v.Current == nil {
 			return session.Change{}, errMissing
 		}
-		return session.Change{Kind: session.End}, nil
+		return ending(v, session.Digest{}), nil
 	}})
+}
+
+// ending is the change that ends the session.
+func ending(v *session.View, digest session.Digest) session.Change {
+	return session.Change{
+		Kind: session.End, Digest: digest,
+		Events: []*session.Event{v.Current.Ended(session.SessionDeleted, "user-1", v.Now)},
+	}
 }
 
 // must ends the test unless the write succeeded.
@@ -199,7 +223,7 @@ func fullSpec() session.Spec {
 // wantSession checks what the store has under an id; a nil want: nothing.
 func wantSession(t *testing.T, store session.Store, id string, want *session.Record) {
 	t.Helper()
-	got, err := store.Get(t.Context(), id)
+	got, _, err := store.Get(t.Context(), id, "")
 	if err != nil {
 		t.Fatalf("Get(%s): %v", id, err)
 	}

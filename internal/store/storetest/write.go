@@ -161,7 +161,7 @@ func testRequests(t *testing.T, open Opener) {
 	t.Run("names what was made", func(t *testing.T) {
 		store, clock := openFresh(t, open)
 		record := must(t)(create.Create(t.Context(), store))
-		want := session.Earlier{UID: record.UID, Digest: digest}
+		want := session.Earlier{UID: record.UID, Digest: digest, Time: record.CreateTime, Sequence: 1}
 		for _, id := range []string{"s", "", "another"} {
 			seen := look(t, store, id, key)
 			if seen.Earlier == nil || *seen.Earlier != want {
@@ -183,20 +183,33 @@ func testRequests(t *testing.T, open Opener) {
 			t.Error("Earlier is there after 24 hours")
 		}
 	})
+	t.Run("of a publish", func(t *testing.T) {
+		store, _ := openFresh(t, open)
+		record := must(t)((&Creation{ID: "s", Spec: publicSpec("user-1")}).Create(t.Context(), store))
+		publication := Publication{User: "user-1", Text: "a", Request: key, Digest: digest}
+		event := mustPublish(t)(publication.Publish(t.Context(), store, "s"))
+		say(t, store, "s", "user-1", "b")
+		want := session.Earlier{UID: record.UID, Digest: digest, Time: event.Time, Sequence: 2}
+		if seen := look(t, store, "s", key); seen.Earlier == nil || *seen.Earlier != want {
+			t.Errorf("Earlier = %+v, want %+v", seen.Earlier, want)
+		}
+		if again := mustPublish(t)(publication.Publish(t.Context(), store, "s")); again != nil {
+			t.Errorf("the same request again published %+v", again)
+		}
+		wantHead(t, store, record, session.Head{Sequence: 3, LastMessageTime: readLog(t, store, record.UID, 2).Events[0].Time})
+	})
 	t.Run("outlives the session and the id's next one", func(t *testing.T) {
 		store, _ := openFresh(t, open)
 		record := must(t)(create.Create(t.Context(), store))
 		end := session.RequestKey{3}
-		decide := func(*session.View) (session.Change, error) {
-			return session.Change{Kind: session.End, Digest: session.Digest{4}}, nil
-		}
+		decide := func(v *session.View) (session.Change, error) { return ending(v, session.Digest{4}), nil }
 		if err := store.Write(t.Context(), &session.Write{ID: "s", Request: end, Decide: decide}); err != nil {
 			t.Fatal(err)
 		}
 		must(t)((&Creation{ID: "s", Spec: publicSpec("user-2")}).Create(t.Context(), store))
 		for request, digest := range map[session.RequestKey]session.Digest{key: digest, end: {4}} {
 			seen := look(t, store, "s", request)
-			if seen.Earlier == nil || *seen.Earlier != (session.Earlier{UID: record.UID, Digest: digest}) || seen.Current != nil {
+			if seen.Earlier == nil || seen.Earlier.UID != record.UID || seen.Earlier.Digest != digest || seen.Current != nil {
 				t.Errorf("view = %+v, want the ended session's uid, digest %v, and no Current", seen, digest)
 			}
 		}
