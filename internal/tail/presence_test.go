@@ -1,0 +1,79 @@
+package tail
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func wantOnline(t *testing.T, h *Hub, want bool) {
+	t.Helper()
+	synctest.Wait()
+	if got := h.Online(one, "users/ada"); got != want {
+		t.Errorf("Online = %t, want %t", got, want)
+	}
+}
+
+func TestPresenceIsToldToOtherNodes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		first := newWatcher(t, p.here, one, 0)
+		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
+		wantOnline(t, there, true) // it has asked
+		second := newWatcher(t, p.here, one, 0)
+		first.Close()
+		wantOnline(t, there, true)
+		second.Close()
+		wantOnline(t, there, false)
+		newWatcher(t, p.here, one, 0)
+		wantOnline(t, there, true)
+		wait(time.Hour)
+		wantOnline(t, there, true)
+		p.here.Close()
+		wantOnline(t, there, false)
+	})
+}
+
+func TestPresenceOfALostNodeEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
+		newWatcher(t, p.here, one, 0)
+		wantOnline(t, there, true)
+		p.bus.setCarry(func(func()) {})
+		wait(59 * time.Second)
+		wantOnline(t, there, true)
+		wait(2 * time.Second)
+		wantOnline(t, there, false)
+		wait(refreshTime)
+		there.presence.mu.RLock()
+		left := len(there.presence.remote)
+		there.presence.mu.RUnlock()
+		if left != 0 {
+			t.Errorf("%d nodes are remembered, want none", left)
+		}
+	})
+}
+
+func TestALostJoinIsHealedByTheRefresh(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
+		synctest.Wait()
+		p.bus.setCarry(func(func()) {})
+		newWatcher(t, p.here, one, 0)
+		wantOnline(t, there, false)
+		p.bus.setCarry(nil)
+		wait(refreshTime)
+		wantOnline(t, there, true)
+	})
+}
+
+func TestPresenceNeedsTheKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		newHub(t, Options{Log: p.log, Bus: p.bus, Key: []byte("another")})
+		newWatcher(t, newHub(t, Options{Log: p.log, Bus: p.bus, Key: []byte("another")}), one, 0)
+		wantOnline(t, p.here, false)
+	})
+}
