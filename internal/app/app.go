@@ -17,15 +17,18 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/bus/natsbus"
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/rest"
 	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/sqlite"
+	"github.com/parleyhq/parley/internal/tail"
 )
 
 // How long each part may take to stop, in the order in which they stop.
 const (
+	streamsDeadline = 5 * time.Second
 	serversDeadline = 20 * time.Second
 	storeDeadline   = 10 * time.Second
 )
@@ -42,6 +45,9 @@ const (
 type App struct {
 	log     *slog.Logger
 	store   *sqlite.Store
+	bus     *natsbus.Bus
+	tail    *tail.Hub
+	streams *rest.Handler
 	rest    *http.Server
 	grpc    *grpc.Server
 	restAt  net.Listener
@@ -54,7 +60,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	a := &App{log: log}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.abandon())
+			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
 		}
 	}()
 	var listen net.ListenConfig
@@ -71,20 +77,21 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	if err != nil {
 		return nil, err
 	}
-	if a.store, err = sqlite.Open(ctx, sqlite.Config{Dir: c.DataDir, Keys: keys, Log: log}); err != nil {
+	if err := a.openStore(ctx, c, keys); err != nil {
 		return nil, err
 	}
-	service := session.NewService(a.store, keys)
+	service := session.NewService(a.store, a.tail, keys)
 	authenticator := auth.Dev{}
 	a.grpc = rpc.NewServer(rpc.Config{Service: service, Auth: authenticator, Log: log})
+	a.streams = rest.NewHandler(rest.Config{
+		Service: service,
+		Auth:    authenticator,
+		Log:     log,
+		Ready:   a.accepts.Load,
+		Origins: c.CORSOrigins,
+	})
 	a.rest = &http.Server{
-		Handler: rest.NewHandler(rest.Config{
-			Service: service,
-			Auth:    authenticator,
-			Log:     log,
-			Ready:   a.accepts.Load,
-			Origins: c.CORSOrigins,
-		}),
+		Handler:           a.streams,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       idleTimeout,
@@ -94,9 +101,33 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	return a, nil
 }
 
+// openStore opens the bus, the tail on it, and the store whose commits enter the tail.
+func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyRing) (err error) {
+	if a.bus, err = natsbus.Open(ctx, natsbus.Config{Log: a.log}); err != nil {
+		return fmt.Errorf("nats: %w", err)
+	}
+	a.tail = tail.New(tail.Options{Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Logger: a.log})
+	a.store, err = sqlite.Open(ctx, sqlite.Config{Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.tail.Committed})
+	return err
+}
+
+// storeLog is the log of the App's store, which is opened after what reads it.
+type storeLog struct{ *App }
+
+// Log implements tail.Log.
+func (s storeLog) Log(ctx context.Context, uid session.UID, after int64, limit, maxBytes int) (*session.Log, error) {
+	return s.store.Log(ctx, uid, after, limit, maxBytes)
+}
+
 // abandon closes what a failed New has opened.
-func (a *App) abandon() error {
+func (a *App) abandon(ctx context.Context) error {
 	var errs []error
+	if a.tail != nil {
+		a.tail.Close()
+	}
+	if a.bus != nil {
+		errs = append(errs, a.bus.Close(ctx))
+	}
 	for _, listener := range []net.Listener{a.restAt, a.grpcAt} {
 		if listener != nil {
 			errs = append(errs, listener.Close())
@@ -142,6 +173,12 @@ func (a *App) stop(ctx context.Context) error {
 	a.accepts.Store(false)
 	servers, cancel := context.WithTimeout(ctx, serversDeadline)
 	defer cancel()
+	a.tail.Drain() // streams tell their clients, and end
+	streams, cancelStreams := context.WithTimeout(ctx, streamsDeadline)
+	defer cancelStreams()
+	if err := a.streams.Drain(streams); err != nil {
+		a.log.Warn("draining the streams", "error", err)
+	}
 	grpcDone := make(chan struct{})
 	go func() {
 		defer close(grpcDone)
@@ -157,6 +194,8 @@ func (a *App) stop(ctx context.Context) error {
 	store, cancelStore := context.WithTimeout(ctx, storeDeadline)
 	defer cancelStore()
 	err = errors.Join(err, a.store.Close(store))
+	a.tail.Close()
+	err = errors.Join(err, a.bus.Close(store))
 	a.log.Info("stopped")
 	return err
 }

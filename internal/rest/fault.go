@@ -28,11 +28,7 @@ type errorJSON struct {
 
 // answerFault answers with a fault. What only we should know of it goes to the log.
 func (h *handler) answerFault(w http.ResponseWriter, r *http.Request, err error) {
-	f := fault.From(err)
-	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
-		f = h.logged(r.Context(), r, f)
-	}
-	status := rpc.HTTPStatus(f.Kind)
+	f := h.shown(r.Context(), r.Method, r.URL.Path, err)
 	header := w.Header()
 	header["Content-Type"] = headerJSON
 	if f.Allow != "" {
@@ -44,25 +40,37 @@ func (h *handler) answerFault(w http.ResponseWriter, r *http.Request, err error)
 	if f.Kind == fault.Unauthenticated {
 		header.Set("WWW-Authenticate", "Bearer")
 	}
-	body := errorBody{Error: errorJSON{Code: status, Status: rpc.CodeName(f.Kind), Message: f.Message}}
-	for _, detail := range rpc.Status(f).Proto().GetDetails() {
-		if encoded, err := protojson.Marshal(detail); err == nil { // our own details always encode
-			body.Error.Details = append(body.Error.Details, encoded)
-		}
-	}
-	encoded, err := json.Marshal(body)
+	encoded, err := json.Marshal(errorBody{Error: errorOf(f)})
 	if err != nil {
-		encoded = []byte(`{"error":{"code":500,"status":"INTERNAL","message":"internal error","details":[]}}`)
+		encoded = []byte(internalError)
 	}
-	w.WriteHeader(status)
+	w.WriteHeader(rpc.HTTPStatus(f.Kind))
 	_, _ = w.Write(encoded)
 }
 
-// logged logs a fault of ours under a request id, and returns it with that id in its message if the message says
-// nothing else.
-func (h *handler) logged(ctx context.Context, r *http.Request, f *fault.Error) *fault.Error {
+// internalError is the answer when even the error cannot be encoded.
+const internalError = `{"error":{"code":500,"status":"INTERNAL","message":"internal error","details":[]}}`
+
+// errorOf is a fault as clients get to see it.
+func errorOf(f *fault.Error) errorJSON {
+	shown := errorJSON{Code: rpc.HTTPStatus(f.Kind), Status: rpc.CodeName(f.Kind), Message: f.Message}
+	for _, detail := range rpc.Status(f).Proto().GetDetails() {
+		if encoded, err := protojson.Marshal(detail); err == nil { // our own details always encode
+			shown.Details = append(shown.Details, encoded)
+		}
+	}
+	return shown
+}
+
+// shown is the fault to answer with. One of ours is logged under a request id, and has that id in its message if the
+// message says nothing else.
+func (h *handler) shown(ctx context.Context, method, path string, err error) *fault.Error {
+	f := fault.From(err)
+	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {
+		return f
+	}
 	id := rand.Text()
-	h.Log.ErrorContext(ctx, "request failed", "requestId", id, "method", r.Method, "path", r.URL.Path, "error", f)
+	h.Log.ErrorContext(ctx, "request failed", "requestId", id, "method", method, "path", path, "error", f)
 	if f.Kind != fault.Internal {
 		return f
 	}

@@ -22,17 +22,45 @@ import (
 // brokenStore fails every call.
 type brokenStore struct{ err error }
 
-func (s brokenStore) Write(context.Context, *session.Write) error          { return s.err }
-func (s brokenStore) Get(context.Context, string) (*session.Record, error) { return nil, s.err }
+func (s brokenStore) Write(context.Context, *session.Write) error { return s.err }
+
+func (s brokenStore) Get(context.Context, string, string) (*session.Record, *session.Member, error) {
+	return nil, nil, s.err
+}
 
 func (s brokenStore) List(context.Context, *session.Query) (*session.Page, error) { return nil, s.err }
+
+func (s brokenStore) Log(context.Context, session.UID, int64, int, int) (*session.Log, error) {
+	return nil, s.err
+}
+
+func (s brokenStore) Messages(context.Context, *session.MessageQuery) (*session.MessagePage, error) {
+	return nil, s.err
+}
+
+func (s brokenStore) Message(context.Context, session.UID, string) (*session.Event, error) {
+	return nil, s.err
+}
+
+func (s brokenStore) Members(context.Context, *session.MemberQuery) (*session.MemberPage, error) {
+	return nil, s.err
+}
+
+// noTail is a tail that nobody watches.
+type noTail struct{}
+
+func (noTail) Watch(session.UID, string, func()) (session.Watch, error) {
+	return nil, errors.New("nobody watches")
+}
+
+func (noTail) Online(session.UID, string) bool { return false }
 
 // askBroken asks a handler whose store fails, and returns the answer and the log.
 func askBroken(t *testing.T, err error, method, path, body string) (*httptest.ResponseRecorder, string) {
 	t.Helper()
 	var log bytes.Buffer
 	handler := NewHandler(Config{
-		Service: session.NewService(brokenStore{err}, session.NewKeyRing()), Auth: auth.Dev{},
+		Service: session.NewService(brokenStore{err}, noTail{}, session.NewKeyRing()), Auth: auth.Dev{},
 		Log: slog.New(slog.NewTextHandler(&log, nil)), Ready: func() bool { return false },
 	})
 	request := httptest.NewRequestWithContext(t.Context(), method, "http://localhost"+path, strings.NewReader(body))
@@ -121,21 +149,44 @@ func TestReadinessIsTakenBack(t *testing.T) {
 }
 
 func TestWhatIsNotBuiltIsUnimplemented(t *testing.T) {
-	for _, test := range []struct{ method, path string }{
-		{http.MethodPost, "/room/join"},
-		{http.MethodPost, "/room:join"},
-		{http.MethodPost, "/room:leave"},
-		{http.MethodPost, "/room/messages"},
-		{http.MethodGet, "/room/messages/m"},
-		{http.MethodGet, "/room/members"},
-		{http.MethodGet, "/room/events"},
-		{http.MethodPost, "/room/tickets"},
+	answer, _ := askBroken(t, nil, http.MethodPost, sessionsPath+"/room/tickets", "{}")
+	if shown := shownIn(t, answer); answer.Code != http.StatusNotImplemented || shown.Error.Status != "UNIMPLEMENTED" {
+		t.Errorf("answer = %d %s, want 501 UNIMPLEMENTED", answer.Code, shown.Error.Status)
+	}
+}
+
+func TestThePathsOfLiveMethodsLeadToTheService(t *testing.T) {
+	publish := `{"message":{"text":"x"}}`
+	for _, test := range []struct{ method, path, body string }{
+		{http.MethodPost, "/room/join", "{}"},
+		{http.MethodPost, "/room:join", "{}"},
+		{http.MethodPost, "/room/leave", "{}"},
+		{http.MethodPost, "/room:leave", "{}"},
+		{http.MethodPost, "/room/messages", publish},
+		{http.MethodGet, "/room/messages", ""},
+		{http.MethodGet, "/room/messages/m", ""},
+		{http.MethodGet, "/room/members", ""},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
-			answer, _ := askBroken(t, nil, test.method, sessionsPath+test.path, "{}")
-			if shown := shownIn(t, answer); answer.Code != http.StatusNotImplemented || shown.Error.Status != "UNIMPLEMENTED" {
-				t.Errorf("answer = %d %s, want 501 UNIMPLEMENTED", answer.Code, shown.Error.Status)
+			answer, _ := askBroken(t, fault.New(fault.Aborted, "FROM_THE_STORE", "m"), test.method, sessionsPath+test.path, test.body)
+			if answer.Code != http.StatusConflict || !strings.Contains(answer.Body.String(), "FROM_THE_STORE") {
+				t.Errorf("answer = %d %s, want what the store says", answer.Code, answer.Body)
 			}
 		})
+	}
+}
+
+func TestWhoMayGetMayHead(t *testing.T) {
+	for path, want := range map[string]string{
+		"":              "GET, HEAD, POST",
+		"/room":         "DELETE, GET, HEAD, PATCH",
+		"/room/join":    "POST",
+		"/room/events":  "GET, HEAD",
+		"/room/members": "GET, HEAD",
+	} {
+		answer, _ := askBroken(t, nil, http.MethodPut, sessionsPath+path, "{}")
+		if got := answer.Header().Get("Allow"); answer.Code != http.StatusMethodNotAllowed || got != want {
+			t.Errorf("PUT %s = %d, Allow %q; want 405, %q", path, answer.Code, got, want)
+		}
 	}
 }

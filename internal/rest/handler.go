@@ -2,11 +2,14 @@
 package rest
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/lxzan/gws"
 
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/fault"
@@ -26,26 +29,44 @@ type Config struct {
 	Origins []string
 }
 
-// NewHandler returns the handler of everything under "/".
-func NewHandler(config Config) http.Handler {
-	h := &handler{Config: config}
+// Handler answers everything under "/".
+type Handler struct {
+	mux     *http.ServeMux
+	unknown http.HandlerFunc
+	streams *streams
+}
+
+// NewHandler returns the handler of an edge.
+func NewHandler(config Config) *Handler {
+	h := &handler{Config: config, streams: newStreams(config.Log), upgrader: newUpgrader()}
 	mux := http.NewServeMux()
 	h.routes(mux)
-	unknown := h.handle(unknownPath)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isUnclean(r.URL.Path) {
-			unknown(w, r)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	return &Handler{mux: mux, unknown: h.handle(unknownPath), streams: h.streams}
 }
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isUnclean(r.URL.Path) {
+		h.unknown(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// Drain accepts no more streams, and waits until the open ones have ended, which they do once the tail drains. It cuts
+// those that have not when ctx ends, and says so.
+func (h *Handler) Drain(ctx context.Context) error { return h.streams.drain(ctx) }
 
 // isUnclean tells whether the mux would answer the path with a redirect to another, which no client of an API follows.
 // No path of ours has a segment that begins with a dot.
 func isUnclean(path string) bool { return strings.Contains(path, "//") || strings.Contains(path, "/.") }
 
-type handler struct{ Config }
+type handler struct {
+	Config
+
+	streams  *streams
+	upgrader *gws.Upgrader
+}
 
 const sessionsPath = "/v1/conversation/sessions"
 
@@ -64,22 +85,24 @@ func (h *handler) routes(mux *http.ServeMux) {
 			http.MethodPatch:  h.updateSession,
 			http.MethodDelete: h.deleteSession,
 		},
-		sessionsPath + "/{session}/join":               {http.MethodPost: unimplemented},
-		sessionsPath + "/{session}/leave":              {http.MethodPost: unimplemented},
-		sessionsPath + "/{session}/messages":           {http.MethodPost: unimplemented, http.MethodGet: unimplemented},
-		sessionsPath + "/{session}/messages/{message}": {http.MethodGet: unimplemented},
-		sessionsPath + "/{session}/members":            {http.MethodGet: unimplemented},
-		sessionsPath + "/{session}/events":             {http.MethodGet: unimplemented},
+		sessionsPath + "/{session}/join":               {http.MethodPost: h.joinSession},
+		sessionsPath + "/{session}/leave":              {http.MethodPost: h.leaveSession},
+		sessionsPath + "/{session}/messages":           {http.MethodPost: h.publishMessage, http.MethodGet: h.listMessages},
+		sessionsPath + "/{session}/messages/{message}": {http.MethodGet: h.getMessage},
+		sessionsPath + "/{session}/members":            {http.MethodGet: h.listMembers},
 		sessionsPath + "/{session}/tickets":            {http.MethodPost: unimplemented},
 	} {
-		allow := make([]string, 0, len(methods))
+		allow := make([]string, 0, len(methods)+1)
 		for method, endpoint := range methods {
 			mux.HandleFunc(method+" "+path, h.handle(endpoint))
 			allow = append(allow, method)
 		}
-		mux.HandleFunc(path, h.handle(methodNotAllowed(allow)))
+		mux.HandleFunc(path, h.handle(methodNotAllowed(allow...)))
 	}
-	mux.HandleFunc("POST "+sessionsPath+"/{session}", h.handle(customMethod))
+	const events = sessionsPath + "/{session}/events"
+	mux.HandleFunc("GET "+events, h.handleStream(h.events))
+	mux.HandleFunc(events, h.handle(methodNotAllowed(http.MethodGet)))
+	mux.HandleFunc("POST "+sessionsPath+"/{session}", h.handle(h.customMethod))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.readyz)
 	mux.HandleFunc("/", h.handle(unknownPath))
@@ -102,16 +125,27 @@ func answerText(w http.ResponseWriter, status int, text string) {
 // handle is what all endpoints have in common: who asks, and how faults are answered.
 func (h *handler) handle(endpoint endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		caller, err := h.authenticate(r)
-		if err == nil {
-			err = acceptable(r)
-		}
-		if err == nil {
-			err = endpoint(w, r, caller)
-		}
-		if err != nil {
-			h.answerFault(w, r, err)
-		}
+		h.serve(w, r, func(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+			if err := acceptable(r); err != nil {
+				return err
+			}
+			return endpoint(w, r, caller)
+		})
+	}
+}
+
+// handleStream is the same for a stream, which has formats of its own.
+func (h *handler) handleStream(endpoint endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, endpoint) }
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, endpoint endpoint) {
+	caller, err := h.authenticate(r)
+	if err == nil {
+		err = endpoint(w, r, caller)
+	}
+	if err != nil {
+		h.answerFault(w, r, err)
 	}
 }
 
@@ -121,7 +155,7 @@ func (h *handler) authenticate(r *http.Request) (session.Caller, error) {
 	if err != nil {
 		return caller, err
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && changes(r.Method) && !h.trusted(origin, r.Host) {
+	if origin := r.Header.Get("Origin"); origin != "" && (changes(r.Method) || isUpgrade(r)) && !h.trusted(origin, r.Host) {
 		return caller, fault.New(fault.PermissionDenied, "FOREIGN_ORIGIN",
 			"pages of another website may not do this; see --cors-origin")
 	}
@@ -162,15 +196,24 @@ func unimplemented(http.ResponseWriter, *http.Request, session.Caller) error {
 }
 
 // customMethod answers AIP-136 paths such as sessions/s:join; nothing else can be posted to a session.
-func customMethod(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
-	switch _, verb, _ := strings.Cut(r.PathValue("session"), ":"); verb {
-	case "join", "leave":
-		return unimplemented(w, r, caller)
+func (h *handler) customMethod(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	id, verb, _ := strings.Cut(r.PathValue("session"), ":")
+	r.SetPathValue("session", id)
+	switch verb {
+	case "join":
+		return h.joinSession(w, r, caller)
+	case "leave":
+		return h.leaveSession(w, r, caller)
+	default:
+		return methodNotAllowed(http.MethodGet, http.MethodPatch, http.MethodDelete)(w, r, caller)
 	}
-	return methodNotAllowed([]string{http.MethodGet, http.MethodPatch, http.MethodDelete})(w, r, caller)
 }
 
-func methodNotAllowed(allow []string) endpoint {
+// methodNotAllowed refuses a method, and says which the path has. Who may GET may HEAD.
+func methodNotAllowed(allow ...string) endpoint {
+	if slices.Contains(allow, http.MethodGet) {
+		allow = append(allow, http.MethodHead)
+	}
 	slices.Sort(allow)
 	return func(http.ResponseWriter, *http.Request, session.Caller) error {
 		f := fault.New(fault.MethodNotAllowed, "METHOD_NOT_ALLOWED", "this path does not have this method")

@@ -16,20 +16,31 @@ import (
 
 const contentJSON = "application/json"
 
-// maxBody is how large a body may be.
-const maxBody = 1 << 20
+// How large a body may be. That of a publish has room for the largest content in base64, and for what is around it.
+const (
+	maxBody        = 1 << 20
+	maxPublishBody = session.MaxMessageBytes*3/2 + 64<<10
+)
 
-// readDraft reads a session from the request's body. The draft holds nothing of the buffer.
-func readDraft(r *http.Request) (*session.Draft, error) {
+// readBody reads the request's body, and decodes it into something that holds nothing of the buffer.
+func readBody[T any](r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {
 	if err := checkContentType(r.Header); err != nil {
 		return nil, err
 	}
 	b := buffers.Get().(*buffer)
 	defer b.release()
-	if err := b.read(r); err != nil {
+	if err := b.read(r, most); err != nil {
 		return nil, err
 	}
-	return session.DecodeDraft(b.bytes)
+	return decode(b.bytes)
+}
+
+// readBodyIfAny does the same where the body may be left out: then nothing has to say what it is.
+func readBodyIfAny[T any](r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {
+	if _, said := r.Header["Content-Type"]; !said && r.ContentLength == 0 {
+		return decode(nil)
+	}
+	return readBody(r, most, decode)
 }
 
 // checkContentType insists on JSON: a form that another website posts cannot say so without asking first.
@@ -41,18 +52,18 @@ func checkContentType(header http.Header) error {
 	return fault.New(fault.UnsupportedMedia, "UNSUPPORTED_MEDIA_TYPE", "Content-Type must be application/json")
 }
 
-// read reads the whole body.
-func (b *buffer) read(r *http.Request) error {
-	if r.ContentLength > maxBody {
-		return tooLarge()
+// read reads the whole body, which may have at most so many bytes.
+func (b *buffer) read(r *http.Request, most int) error {
+	if r.ContentLength > int64(most) {
+		return tooLarge(most)
 	}
 	b.bytes = slices.Grow(b.bytes[:0], int(max(r.ContentLength, 511))+1)
 	for {
 		n, err := r.Body.Read(b.bytes[len(b.bytes):cap(b.bytes)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		switch {
-		case len(b.bytes) > maxBody:
-			return tooLarge()
+		case len(b.bytes) > most:
+			return tooLarge(most)
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -63,8 +74,8 @@ func (b *buffer) read(r *http.Request) error {
 	}
 }
 
-func tooLarge() error {
-	return fault.New(fault.TooLarge, "BODY_TOO_LARGE", "the body must be at most %d bytes", maxBody)
+func tooLarge(most int) error {
+	return fault.New(fault.TooLarge, "BODY_TOO_LARGE", "the body must be at most %d bytes", most)
 }
 
 func bodyFault(err error) error {
@@ -125,4 +136,16 @@ func (q query) int32(name string) (int32, error) {
 		return 0, fault.Invalid(name, "must be an integer of 32 bits")
 	}
 	return int32(n), nil
+}
+
+// requestID is the requestId, which may stand in the query or in the body; in both, if it is the same.
+func (q query) requestID(inBody string) (string, error) {
+	switch inQuery := q.get("requestId"); {
+	case inQuery == "" || inQuery == inBody:
+		return inBody, nil
+	case inBody == "":
+		return inQuery, nil
+	default:
+		return "", fault.Invalid("requestId", "must be the same in the query and in the body, or be in one of them")
+	}
 }

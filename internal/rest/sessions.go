@@ -12,7 +12,7 @@ func (h *handler) createSession(w http.ResponseWriter, r *http.Request, caller s
 	if err != nil {
 		return err
 	}
-	draft, err := readDraft(r)
+	draft, err := readBody(r, maxBody, session.DecodeDraft)
 	if err != nil {
 		return err
 	}
@@ -41,37 +41,32 @@ func (h *handler) getSession(w http.ResponseWriter, r *http.Request, caller sess
 }
 
 func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+	list, err := parseList(r)
+	if err != nil {
+		return err
+	}
+	page, err := h.Service.List(r.Context(), caller, list)
+	if err != nil {
+		return err
+	}
+	item := func(record *session.Record, b []byte) []byte { return record.AppendJSON(b, "") }
+	answerPage(w, "sessions", page.Records, item, page.NextPageToken)
+	return nil
+}
+
+// parseList reads the parameters that all lists have.
+func parseList(r *http.Request) (list session.ListRequest, err error) {
 	q, err := parseQuery(r, "pageSize", "pageToken", "filter", "orderBy")
 	if err != nil {
-		return err
+		return list, err
 	}
 	size, err := q.int32("pageSize")
-	if err != nil {
-		return err
-	}
-	page, err := h.Service.List(r.Context(), caller, session.ListRequest{
+	return session.ListRequest{
 		PageSize:  size,
 		PageToken: q.get("pageToken"),
 		Filter:    q.get("filter"),
 		OrderBy:   q.get("orderBy"),
-	})
-	if err != nil {
-		return err
-	}
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = append(b.bytes, `{"sessions":[`...)
-	for i, record := range page.Records {
-		if i > 0 {
-			b.bytes = append(b.bytes, ',')
-		}
-		b.bytes = record.AppendJSON(b.bytes, "")
-	}
-	b.bytes = append(b.bytes, `],"nextPageToken":"`...)
-	b.bytes = append(b.bytes, page.NextPageToken...)
-	b.bytes = append(b.bytes, `"}`...)
-	answer(w, b.bytes)
-	return nil
+	}, err
 }
 
 func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
@@ -83,7 +78,7 @@ func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, caller s
 	if err != nil {
 		return err
 	}
-	draft, err := readDraft(r)
+	draft, err := readBody(r, maxBody, session.DecodeDraft)
 	if err != nil {
 		return err
 	}
@@ -129,6 +124,25 @@ func answerResult(w http.ResponseWriter, result session.Result) {
 	b := buffers.Get().(*buffer)
 	defer b.release()
 	b.bytes = result.AppendJSON(b.bytes)
+	answer(w, b.bytes)
+}
+
+// answerPage answers with a page of a list.
+func answerPage[T any](w http.ResponseWriter, name string, items []T, appendJSON func(item T, b []byte) []byte, next string) {
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	b.bytes = append(b.bytes, `{"`...)
+	b.bytes = append(b.bytes, name...)
+	b.bytes = append(b.bytes, `":[`...)
+	for i, item := range items {
+		if i > 0 {
+			b.bytes = append(b.bytes, ',')
+		}
+		b.bytes = appendJSON(item, b.bytes)
+	}
+	b.bytes = append(b.bytes, `],"nextPageToken":"`...)
+	b.bytes = append(b.bytes, next...)
+	b.bytes = append(b.bytes, `"}`...)
 	answer(w, b.bytes)
 }
 

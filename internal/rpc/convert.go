@@ -32,25 +32,11 @@ func draftOf(s *conversationv1.Session) (*session.Draft, error) {
 		SecretKey: s.GetSecretKey(),
 	}
 	var err error
-	if draft.Options, err = optionsOf(s.GetOptions()); err != nil {
+	if draft.Options, err = objectOf(s.GetOptions(), "options"); err != nil {
 		return nil, err
 	}
 	draft.Given = givenIn(draft)
 	return draft, nil
-}
-
-// optionsOf is the compact JSON of options; nil if there are none.
-func optionsOf(options *structpb.Struct) ([]byte, error) {
-	if options == nil {
-		return nil, nil
-	}
-	raw, err := protojson.Marshal(options)
-	if err != nil { // NaN, infinities, a value without a kind, invalid UTF-8
-		return nil, fault.Invalid("options", "must be an object that JSON can hold").Because(err)
-	}
-	var violations fault.Violations
-	compact := session.CompactOptions(raw, &violations)
-	return compact, violations.Err()
 }
 
 func givenIn(draft *session.Draft) (given session.Fields) {

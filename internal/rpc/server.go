@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -34,6 +35,9 @@ type Config struct {
 // maxMessage is how large a request may be: as a body over HTTP.
 const maxMessage = 1 << 20
 
+// keepAlive is after how long without a sign of life a client is asked for one, so that half-open connections end.
+const keepAlive = 30 * time.Second
+
 // NewServer returns a gRPC server of the API, with health and reflection.
 func NewServer(config Config) *grpc.Server {
 	edge := &edge{Config: config}
@@ -42,6 +46,7 @@ func NewServer(config Config) *grpc.Server {
 		grpc.StreamInterceptor(edge.stream),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(64<<10),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAlive}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{PermitWithoutStream: true}),
 	)
 	conversationv1.RegisterSessionServiceServer(server, &sessions{service: config.Service})

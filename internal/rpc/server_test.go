@@ -63,16 +63,8 @@ func TestReflectionListsTheServices(t *testing.T) {
 func TestWhatIsNotBuiltIsUnimplemented(t *testing.T) {
 	s := start(t)
 	for name, call := range map[string]func() error{
-		"JoinSession": func() error {
-			_, err := s.JoinSession(t.Context(), &conversationv1.JoinSessionRequest{})
-			return err
-		},
-		"LeaveSession": func() error {
-			_, err := s.LeaveSession(t.Context(), &conversationv1.LeaveSessionRequest{})
-			return err
-		},
-		"ListMembers": func() error {
-			_, err := s.ListMembers(t.Context(), &conversationv1.ListMembersRequest{})
+		"CreateTicket": func() error {
+			_, err := s.CreateTicket(t.Context(), &conversationv1.CreateTicketRequest{})
 			return err
 		},
 		"an unknown method": func() error {
@@ -85,17 +77,6 @@ func TestWhatIsNotBuiltIsUnimplemented(t *testing.T) {
 				t.Errorf("code = %s, want Unimplemented", got)
 			}
 		})
-	}
-}
-
-func TestAStreamThatIsNotBuiltIsUnimplemented(t *testing.T) {
-	s := start(t)
-	stream, err := s.SessionEvents(t.Context(), &conversationv1.SessionEventsRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); status.Code(err) != codes.Unimplemented {
-		t.Errorf("code = %s, want Unimplemented", status.Code(err))
 	}
 }
 

@@ -1,0 +1,139 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// timing is what keeps streams alive, and what ends them.
+type timing struct {
+	keepAlive time.Duration // a sign of life is sent if nothing else was for so long
+	stall     time.Duration // a client that takes no byte for so long is cut
+	silence   time.Duration // likewise a WebSocket whose client does not even answer pings
+	sweep     time.Duration // how often the streams are looked after
+}
+
+var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: time.Minute, sweep: time.Second}
+
+// streamRetry is for how long clients are told to wait before they come back.
+const streamRetry = time.Second
+
+// streams are the open streams of an edge.
+type streams struct {
+	timing
+
+	log *slog.Logger
+	ctx context.Context //nolint:containedctx // it is what reads of the log end by, when the edge closes
+	end context.CancelFunc
+
+	mu      sync.Mutex // guards the fields below
+	open    map[*streamConn]struct{}
+	sweeper bool          // the goroutine of sweep runs
+	over    bool          // no stream begins any more
+	empty   chan struct{} // closed when over and none is open
+}
+
+func newStreams(log *slog.Logger) *streams {
+	s := &streams{timing: defaultTiming, log: log, open: make(map[*streamConn]struct{}), empty: make(chan struct{})}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// add keeps a stream; false: it is too late for it.
+func (s *streams) add(c *streamConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false
+	}
+	s.open[c] = struct{}{}
+	if !s.sweeper {
+		s.sweeper = true
+		go s.sweep()
+	}
+	return true
+}
+
+func (s *streams) remove(c *streamConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+	if s.over && len(s.open) == 0 {
+		s.closeEmpty()
+	}
+}
+
+// closeEmpty requires mu.
+func (s *streams) closeEmpty() {
+	select {
+	case <-s.empty:
+	default:
+		close(s.empty)
+	}
+}
+
+func (s *streams) closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// sweep looks after the open streams, once a second, for as long as there are any.
+func (s *streams) sweep() {
+	tick := time.NewTicker(s.timing.sweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return
+		}
+		all := s.snapshot()
+		if all == nil {
+			return
+		}
+		now := time.Now()
+		for _, c := range all {
+			c.lookAfter(now)
+		}
+	}
+}
+
+// snapshot lists the open streams; nil: there are none, and the goroutine that asks is to end.
+func (s *streams) snapshot() []*streamConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.open) == 0 {
+		s.sweeper = false
+		return nil
+	}
+	all := make([]*streamConn, 0, len(s.open))
+	for c := range s.open {
+		all = append(all, c)
+	}
+	return all
+}
+
+// drain waits until every stream has told its client that the server goes away, and has ended. Those that have not when
+// ctx ends are cut.
+func (s *streams) drain(ctx context.Context) error {
+	s.mu.Lock()
+	s.over = true
+	if len(s.open) == 0 {
+		s.closeEmpty()
+	}
+	s.mu.Unlock()
+	defer s.end()
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	for _, c := range s.snapshot() {
+		c.close()
+	}
+	return errors.New("streams were cut")
+}
