@@ -49,6 +49,7 @@ type server struct {
 	cmd    *exec.Cmd
 	client *http.Client
 	base   string        // of the sessions' paths
+	grpc   string        // the address
 	ended  chan struct{} // closed when the process has ended; then exit and stderr may be read
 	exit   error
 	stderr bytes.Buffer
@@ -57,7 +58,13 @@ type server struct {
 // startServer starts a server, and returns when it is ready. The command may be wrapped in another.
 func startServer(t *testing.T, dir string, wrap ...string) *server {
 	t.Helper()
-	s := launch(t, dir, wrap...)
+	return startServerAt(t, "127.0.0.1:0", dir, wrap...)
+}
+
+// startServerAt is startServer with an address of REST.
+func startServerAt(t *testing.T, address, dir string, wrap ...string) *server {
+	t.Helper()
+	s := launch(t, address, dir, wrap...)
 	if s.base == "" {
 		t.Fatalf("the server ended before it was ready: %v\n%s", s.exit, &s.stderr)
 	}
@@ -65,14 +72,14 @@ func startServer(t *testing.T, dir string, wrap ...string) *server {
 }
 
 // launch starts a server, and returns when it is ready or has ended.
-func launch(t *testing.T, dir string, wrap ...string) *server {
+func launch(t *testing.T, address, dir string, wrap ...string) *server {
 	t.Helper()
 	binary, err := buildBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := append(slices.Clone(wrap), binary, "serve",
-		"--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--data-dir", dir)
+		"--listen", address, "--grpc-listen", "127.0.0.1:0", "--data-dir", dir)
 	s := &server{
 		t:      t,
 		cmd:    exec.Command(args[0], args[1:]...),
@@ -101,12 +108,16 @@ func launch(t *testing.T, dir string, wrap ...string) *server {
 // watch keeps what the process says, tells when it is ready, and waits for its end.
 func (s *server) watch(pipe io.Reader, ready chan<- string) {
 	defer close(s.ended)
-	lines := bufio.NewScanner(pipe)
+	lines, rest := bufio.NewScanner(pipe), ""
 	for lines.Scan() {
 		s.stderr.Write(append(lines.Bytes(), '\n'))
 		for field := range strings.FieldsSeq(lines.Text()) {
 			if url, ok := strings.CutPrefix(field, "rest="); ok {
-				ready <- url + "/v1/conversation/sessions"
+				rest = url
+			}
+			if address, ok := strings.CutPrefix(field, "grpc="); ok {
+				s.grpc = address
+				ready <- rest + "/v1/conversation/sessions"
 			}
 		}
 	}
@@ -165,6 +176,16 @@ func (s *server) call(method, path string, body any) (status int, answer documen
 	err = json.NewDecoder(response.Body).Decode(&answer)
 	delete(answer, "secretKey") // only the answer that sets it has it
 	return response.StatusCode, answer, err
+}
+
+// mustPost sends a request that has to succeed.
+func (s *server) mustPost(path string, body document) document {
+	s.t.Helper()
+	status, answer, err := s.call(http.MethodPost, path, body)
+	if err != nil || status != http.StatusOK {
+		s.t.Fatalf("POST %s: %d %v %v", path, status, answer, err)
+	}
+	return answer
 }
 
 // list returns all sessions by their id, and fails if one is there twice.

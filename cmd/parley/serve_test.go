@@ -15,7 +15,7 @@ import (
 func TestSecondServer(t *testing.T) {
 	dir := t.TempDir()
 	first := startServer(t, dir)
-	second := launch(t, dir)
+	second := launch(t, "127.0.0.1:0", dir)
 	if second.base != "" {
 		t.Fatal("a second server runs on one data directory")
 	}
