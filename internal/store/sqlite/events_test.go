@@ -370,4 +370,9 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("Log = %+v, %v, want the end 2", log, err)
 	}
 	wantPublished(t, store, "s", 1)
+	for range 2 { // the first version indexed ids that the server made
+		if _, err := (&storetest.Creation{Spec: smallSpec}).Create(t.Context(), store); err != nil {
+			t.Errorf("create in an upgraded store: %v", err)
+		}
+	}
 }

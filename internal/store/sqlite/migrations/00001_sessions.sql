@@ -5,7 +5,7 @@
 CREATE TABLE sessions (
     created      INTEGER PRIMARY KEY,
     uid          BLOB    NOT NULL,
-    id           TEXT    NOT NULL, -- '' is the uid's text: an id that the server made
+    id           TEXT    NOT NULL,
     type         INTEGER NOT NULL,
     display_name TEXT    NOT NULL,
     creator      TEXT    NOT NULL,
@@ -16,8 +16,7 @@ CREATE TABLE sessions (
     doc          TEXT    NOT NULL
 ) STRICT;
 
--- An id that the server made leads to its row by the time in it, and needs no index.
-CREATE UNIQUE INDEX sessions_by_id ON sessions (id) WHERE id <> '';
+CREATE UNIQUE INDEX sessions_by_id ON sessions (id);
 CREATE INDEX sessions_by_update ON sessions (updated);
 CREATE INDEX sessions_by_expiry ON sessions (expires) WHERE expires > 0;
 

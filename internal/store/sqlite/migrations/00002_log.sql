@@ -1,5 +1,10 @@
 -- +goose Up
 
+-- From now on '' is an id that the server made: the uid's text. It leads to its row by the time in it, and needs no
+-- index.
+DROP INDEX sessions_by_id;
+CREATE UNIQUE INDEX sessions_by_id ON sessions (id) WHERE id <> '';
+
 -- What joins and publishes move of a session. A session without a row has the sequence 1, and all of its log: so a
 -- create costs nothing more.
 CREATE TABLE heads (
