@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // bench is one benchmark in progress.
@@ -41,9 +42,12 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	if len(o.scale) > 0 {
+	switch {
+	case len(o.scale) > 0:
 		err = b.scale(ctx, stdout)
-	} else {
+	case o.streams:
+		err = b.streams(ctx, stdout)
+	default:
 		err = b.compare(ctx, stdout)
 	}
 	if err != nil {
@@ -146,11 +150,25 @@ func (b *bench) startMeasured(ctx context.Context) error {
 	if err == nil {
 		err = s.fill(ctx, b.options.sessions, b.options.loops, b.stderr)
 	}
+	if err == nil {
+		err = b.furnish(ctx, s)
+	}
 	if err != nil {
 		s.stop()
-		return fmt.Errorf("%w; %s", err, s.lastWords())
+		return err
 	}
 	return nil
+}
+
+// furnish prepares the rooms, if any row needs them.
+func (b *bench) furnish(ctx context.Context, s *server) error {
+	if !slices.ContainsFunc(b.options.rows, row.inRooms) {
+		return nil
+	}
+	if err := s.openRooms(ctx, rooms+1, b.stderr); err != nil {
+		return err
+	}
+	return s.do(ctx, loadConfig{Action: seed, Conns: 64, Loops: 1, Requests: seeded}, b.stderr)
 }
 
 func (b *bench) measureSync() error {
@@ -172,11 +190,23 @@ func (s *server) target() target {
 
 // cell measures one row in one round.
 func (b *bench) cell(ctx context.Context, r row, t target, round int, label string) (loadResult, error) {
+	var readers *followers
+	if r.followed() {
+		var err error
+		if readers, err = follow(ctx, followConfig{Addr: t.addr, Streams: r.ids, Rooms: r.ids}, b.stderr); err != nil {
+			return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.process.lastWords())
+		}
+		defer readers.stop()
+	}
 	if err := settle(ctx, t.process.pid()); err != nil {
 		return loadResult{}, fmt.Errorf("before %s: %w; %s", label, err, t.process.lastWords())
 	}
+	ids := t.ids
+	if r.ids > 0 {
+		ids = r.ids
+	}
 	result, err := load(ctx, loadConfig{
-		Addr: t.addr, Action: r.action, Conns: r.conns, Loops: b.options.loops, IDs: t.ids,
+		Addr: t.addr, Action: r.action, Conns: r.conns, Loops: b.options.loops, IDs: ids,
 		Seed: uint64(round + 1), PID: t.process.pid(), Warmup: b.options.warmup, Duration: b.options.duration,
 	}, b.stderr)
 	if err != nil {
@@ -185,8 +215,29 @@ func (b *bench) cell(ctx context.Context, r row, t target, round int, label stri
 	fmt.Fprintf(b.stderr, "round %d  %-20s %8.0f req/s  p50 %8s  p90 %8s  p99 %8s  max %8s  others %2.0f %%\n", round+1,
 		label, result.rate(), short(result.P50), short(result.P90), short(result.P99), short(result.Max), 100*result.Others)
 	if result.Errors > 0 {
-		b.failed = append(b.failed, fmt.Sprintf("%s, round %d: %d errors beside %d answers; the first: %s",
-			label, round+1, result.Errors, result.Requests, result.FirstError))
+		b.failf("%s, round %d: %d errors beside %d answers; the first: %s",
+			label, round+1, result.Errors, result.Answers, result.FirstError)
 	}
-	return result, nil
+	if readers != nil {
+		err = b.checkReaders(readers, result.Answers, fmt.Sprintf("%s, round %d", label, round+1), &result)
+	}
+	return result, err
+}
+
+// checkReaders fails the cell unless the followers got every message that was
+// acknowledged.
+func (b *bench) checkReaders(readers *followers, published int64, label string, result *loadResult) error {
+	got, err := readers.finish(published)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label, err)
+	}
+	if flaw := got.flaw(published); flaw != "" {
+		result.Errors++
+		b.failf("%s: %s", label, flaw)
+	}
+	return nil
+}
+
+func (b *bench) failf(format string, args ...any) {
+	b.failed = append(b.failed, fmt.Sprintf(format, args...))
 }

@@ -81,6 +81,7 @@ func newEcho() http.Handler {
 		}
 		answer(w, &s)
 	})
+	mux.HandleFunc("POST /echo/messages", echoMessages)
 	fixed := fixedSession()
 	mux.HandleFunc("GET /echo/{id}", func(w http.ResponseWriter, r *http.Request) {
 		s := *fixed
@@ -90,8 +91,8 @@ func newEcho() http.Handler {
 	return mux
 }
 
-func answer(w http.ResponseWriter, s *echoSession) {
-	text, err := json.Marshal(s)
+func answer(w http.ResponseWriter, v any) {
+	text, err := json.Marshal(v)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -39,16 +39,18 @@ type loadConfig struct {
 }
 
 // loadResult is what the run reports to its parent, as one line of JSON.
-// Requests, times and latencies are of the measured window only; errors are of
-// the whole run.
+// Requests, times, bytes and latencies are of the measured window only; answers
+// and errors are of the whole run.
 type loadResult struct {
 	Requests   int64
+	Answers    int64 // with the expected status
 	Errors     int64
 	FirstError string
 	Seconds    float64
 	ServerCPU  float64 // seconds
 	LoadCPU    float64 // seconds
 	Others     float64 // share of the machine that other processes took
+	Written    int64   // bytes that the server sent to the disk
 	P50        time.Duration
 	P90        time.Duration
 	P99        time.Duration
@@ -228,6 +230,7 @@ type window struct {
 	began                 time.Time
 	elapsed               time.Duration
 	server, load, machine time.Duration
+	written               int64
 }
 
 func openWindow(pid int) window {
@@ -236,6 +239,7 @@ func openWindow(pid int) window {
 	// reported better by the connections that it leaves.
 	w.server, _ = processorTime(pid)
 	w.machine, _ = machineTime()
+	w.written, _ = writtenBytes(pid)
 	return w
 }
 
@@ -243,6 +247,7 @@ func (w *window) end() {
 	now := openWindow(w.pid)
 	w.elapsed = now.began.Sub(w.began)
 	w.server, w.load, w.machine = now.server-w.server, now.load-w.load, now.machine-w.machine
+	w.written = now.written - w.written
 }
 
 // others is the share of the machine's processors that went neither to the
@@ -270,9 +275,11 @@ func (w *window) result(loops []*loop) loadResult {
 		ServerCPU: w.server.Seconds(),
 		LoadCPU:   w.load.Seconds(),
 		Others:    w.others(),
+		Written:   w.written,
 	}
 	for _, l := range loops {
 		all.merge(&l.latencies)
+		out.Answers += l.answers
 		out.Errors += l.errors
 		if out.FirstError == "" {
 			out.FirstError = l.firstError

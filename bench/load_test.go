@@ -30,7 +30,7 @@ func startCounting(t *testing.T, handler http.Handler) (addr string, served *ato
 
 func TestLoadCountsWhatTheEchoServed(t *testing.T) {
 	addr, served := startCounting(t, newEcho())
-	for _, action := range []action{echoCreate, echoGet} {
+	for _, action := range []action{echoCreate, echoGet, echoPublish} {
 		t.Run(string(action), func(t *testing.T) {
 			served.Store(0)
 			const conns = 8
@@ -160,12 +160,12 @@ func TestPreloadCreatesEachIDOnce(t *testing.T) {
 
 func TestRequestsAreWhatTheAPITakes(t *testing.T) {
 	type call struct {
-		method, uri string
-		body        map[string]any
+		method, uri, user string
+		body              map[string]any
 	}
 	calls := make(chan call, 1000)
 	addr, _ := startCounting(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		c := call{method: r.Method, uri: r.RequestURI}
+		c := call{method: r.Method, uri: r.RequestURI, user: r.Header.Get("Parley-User")}
 		if r.ContentLength > 0 {
 			if err := json.NewDecoder(r.Body).Decode(&c.body); err != nil {
 				t.Errorf("%s %s: %v", r.Method, r.RequestURI, err)
@@ -174,13 +174,17 @@ func TestRequestsAreWhatTheAPITakes(t *testing.T) {
 		calls <- c
 	}))
 	for _, tt := range []struct {
-		action      action
-		method, uri string
+		action            action
+		method, uri, user string
 	}{
-		{create, "POST", "/v1/conversation/sessions"},
-		{get, "GET", "/v1/conversation/sessions/b-00000000"},
-		{list, "GET", "/v1/conversation/sessions?pageSize=50"},
-		{update, "PATCH", "/v1/conversation/sessions/b-00000000?updateMask=displayName"},
+		{create, "POST", "/v1/conversation/sessions", ""},
+		{get, "GET", "/v1/conversation/sessions/b-00000000", ""},
+		{list, "GET", "/v1/conversation/sessions?pageSize=50", ""},
+		{update, "PATCH", "/v1/conversation/sessions/b-00000000?updateMask=displayName", ""},
+		{publish, "POST", "/v1/conversation/sessions/r-00000000/messages", "writer"},
+		{getMessage, "GET", "/v1/conversation/sessions/r-00001000/messages/m-00000000", "writer"},
+		{listMessages, "GET", "/v1/conversation/sessions/r-00001000/messages?pageSize=50", "writer"},
+		{seed, "POST", "/v1/conversation/sessions/r-00001000/messages", "writer"},
 	} {
 		const requests = 200
 		_, err := generate(t.Context(), loadConfig{
@@ -191,8 +195,9 @@ func TestRequestsAreWhatTheAPITakes(t *testing.T) {
 		}
 		for range requests {
 			c := <-calls
-			if c.method != tt.method || c.uri != tt.uri {
-				t.Fatalf("%s requests %s %s, want %s %s", tt.action, c.method, c.uri, tt.method, tt.uri)
+			if c.method != tt.method || c.uri != tt.uri || c.user != tt.user {
+				t.Fatalf("%s requests %s %s as %q, want %s %s as %q",
+					tt.action, c.method, c.uri, c.user, tt.method, tt.uri, tt.user)
 			}
 			if owners, ok := c.body["owners"].([]any); ok && (len(owners) != 2 || owners[0] == owners[1]) {
 				t.Fatalf("%s names the owners %v, want two different ones", tt.action, owners)

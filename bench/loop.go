@@ -34,6 +34,7 @@ type loop struct {
 	waiting   int // connections with an outstanding request
 	latencies histogram
 
+	answers    int64 // of the whole run, whatever its phase
 	errors     int64
 	lost       int
 	firstError string
@@ -171,10 +172,10 @@ func (l *loop) finish(index int) error {
 	c := l.conns[index]
 	c.busy = false
 	l.waiting--
-	if c.response.status != expectedStatus {
+	if c.response.status == expectedStatus {
+		l.answered(time.Since(l.started) - c.began)
+	} else {
 		l.fail(1, fmt.Sprintf("status %d: %s", c.response.status, c.response.body))
-	} else if l.run.phase.Load() == measuring {
-		l.latencies.record(time.Since(l.started) - c.began)
 	}
 	closes := c.response.closes
 	c.response.reset()
@@ -182,6 +183,13 @@ func (l *loop) finish(index int) error {
 		return l.replace(index, errors.New("the server asked to close the connection"))
 	}
 	return l.send(index)
+}
+
+func (l *loop) answered(latency time.Duration) {
+	l.answers++
+	if l.run.phase.Load() == measuring {
+		l.latencies.record(latency)
+	}
 }
 
 // send writes the next request, unless the run is at its end.

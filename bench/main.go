@@ -1,9 +1,10 @@
 //go:build linux
 
 // Command bench measures the built server against a bare net/http and
-// encoding/json echo on the same machine, and prints one table. Three programs
-// are in it: the benchmark itself, the echo (bench echo) and the load generator
-// (bench load), which it starts as processes of their own.
+// encoding/json echo on the same machine, and prints one table. Four programs
+// are in it: the benchmark itself, the echo (bench echo), the load generator
+// (bench load) and the reader of streams (bench follow), which it starts as
+// processes of their own.
 package main
 
 import (
@@ -43,6 +44,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			return echoMain(ctx, args[1:], stdout, stderr)
 		case "load":
 			return loadMain(ctx, args[1:], stdout, stderr)
+		case "follow":
+			return followMain(ctx, args[1:], os.Stdin, stdout, stderr)
 		}
 	}
 	o, err := parseOptions(args, stderr)
@@ -63,6 +66,10 @@ type options struct {
 	sessions int
 	scale    []int
 	loops    int
+
+	streams      bool
+	measurements []measurement // of the streams
+	burst        int64
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -72,12 +79,15 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.server, "server", "", "`path` of a built server; none: only the echo; default: build ./cmd/parley")
 	flags.StringVar(&o.dataDir, "data-dir", ".", "`directory` in which the server's data is kept while it runs")
-	flags.StringVar(&rows, "rows", "", "measure only these `rows`, as create64,get64 (and the echo's that they are held against)")
+	flags.StringVar(&rows, "rows", "", "measure only these `rows`, as create64,get64 (and the echo's that they are held against), "+
+		"or with -streams these of its measurements")
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds; the table shows medians")
 	flags.DurationVar(&o.duration, "duration", 4*time.Second, "what each row takes in each round")
 	flags.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "run before that, unmeasured")
 	flags.IntVar(&o.sessions, "sessions", 1000, "sessions to create before measuring")
 	flags.StringVar(&scale, "scale", "", "compare stores of these `sizes`, as 1000,1000000, instead of comparing with the echo")
+	flags.BoolVar(&o.streams, "streams", false, "measure streams and what is delivered on them, instead of requests")
+	flags.Int64Var(&o.burst, "burst", 3000, "with -streams: `messages` that are published at once to 1,000 subscribers")
 	flags.IntVar(&o.loops, "loops", 1, "event loops of the load generator")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -85,18 +95,31 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if o.rounds < 1 || o.duration <= 0 || o.warmup < 0 || o.sessions < 1 || o.loops < 1 {
-		return o, errors.New("rounds, duration, sessions and loops must be positive")
+	if o.rounds < 1 || o.duration <= 0 || o.warmup < 0 || o.sessions < 1 || o.loops < 1 || o.burst < 1 {
+		return o, errors.New("rounds, duration, sessions, burst and loops must be positive")
 	}
 	var err error
 	if o.scale, err = parseSizes(scale); err != nil {
 		return o, err
 	}
-	if len(o.scale) > 0 && o.server == "none" {
-		return o, errors.New("-scale needs a server")
+	err = o.selectWhat(rows)
+	return o, err
+}
+
+// selectWhat settles the mode, and what is measured in it.
+func (o *options) selectWhat(rows string) (err error) {
+	if (len(o.scale) > 0 || o.streams) && o.server == "none" {
+		return errors.New("-scale and -streams need a server")
+	}
+	if o.streams && len(o.scale) > 0 {
+		return errors.New("-streams and -scale exclude each other")
+	}
+	if o.streams {
+		o.measurements, err = selectMeasurements(rows)
+		return err
 	}
 	o.rows, err = selectRows(rows, o.server != "none", len(o.scale) > 0)
-	return o, err
+	return err
 }
 
 func parseSizes(list string) ([]int, error) {

@@ -69,16 +69,29 @@ func machineTime() (time.Duration, error) {
 
 // residentBytes returns VmRSS of the process.
 func residentBytes(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	kilobytes, err := procField(pid, "status", "VmRSS:")
+	return kilobytes << 10, err
+}
+
+// writtenBytes returns what the process has sent to the storage layer, in whole
+// pages: of the server, the write-ahead log with all its overhead, and what
+// checkpoints copy into the database. On a tmpfs it is 0.
+func writtenBytes(pid int) (int64, error) {
+	if pid == 0 {
+		return 0, nil
+	}
+	return procField(pid, "io", "write_bytes:")
+}
+
+func procField(pid int, file, name string) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] == "VmRSS:" {
-			kilobytes, err := strconv.ParseInt(fields[1], 10, 64)
-			return kilobytes << 10, err
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == name {
+			return strconv.ParseInt(fields[1], 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+	return 0, fmt.Errorf("/proc/%d/%s has no %s", pid, file, name)
 }

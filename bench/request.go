@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // action is one kind of request.
@@ -19,6 +20,17 @@ const (
 	get        action = "get"
 	list       action = "list"
 	update     action = "update"
+
+	// The rest are of messages and members; message.go says what they send.
+	echoPublish  action = "echo-publish"
+	publish      action = "publish"
+	joinLeave    action = "join-leave"
+	getMessage   action = "get-message"
+	listMessages action = "list-messages"
+	open         action = "open"
+	enrol        action = "enrol"
+	seed         action = "seed"
+
 	// preload creates sessions to measure on: every other one under an id that
 	// get and update can compute, the rest under ids that the server makes.
 	preload action = "preload"
@@ -50,11 +62,15 @@ type template struct {
 	text                    []byte
 	id, display, kind       int
 	firstOwner, secondOwner int
+	sent                    int
 }
 
-func newTemplate(method, addr, path, body string) *template {
+func newTemplate(method, addr, path, body string, headers ...string) *template {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, addr)
+	for _, header := range headers {
+		b.WriteString(header + "\r\n")
+	}
 	if body != "" {
 		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 	}
@@ -69,6 +85,7 @@ func newTemplate(method, addr, path, body string) *template {
 		kind:        find(`"sessionType":` + typeMark),
 		firstOwner:  find(ownerAMark),
 		secondOwner: find(ownerBMark),
+		sent:        find(sentMark),
 	}
 	if t.kind >= 0 {
 		t.kind += len(`"sessionType":`)
@@ -77,10 +94,13 @@ func newTemplate(method, addr, path, body string) *template {
 }
 
 // fill overwrites the varying parts. Types alternate with the ticket, names and
-// owners are drawn.
+// owners are drawn; a message says when it was sent.
 func (t *template) fill(draw *rand.PCG, ticket int64, id uint64) {
 	if t.id >= 0 {
 		putDigits(t.text[t.id:t.id+len(idMark)], id)
+	}
+	if t.sent >= 0 {
+		putDigits(t.text[t.sent:t.sent+len(sentMark)], uint64(time.Now().UnixNano()))
 	}
 	if t.display < 0 {
 		return
@@ -109,8 +129,9 @@ func putDigits(dst []byte, n uint64) {
 type script struct {
 	action action
 	addr   string
-	ids    int      // sessions with a computable id: b-00000000 to b-<ids - 1>
+	ids    int      // sessions with a computable id: b-00000000 to b-<ids - 1>; of messages, see row
 	order  []uint32 // the order in which a preload creates them
+	users  int      // who join and leave, one for each connection
 }
 
 func newScript(a action, addr string, ids int) (*script, error) {
@@ -119,8 +140,8 @@ func newScript(a action, addr string, ids int) (*script, error) {
 		return nil, fmt.Errorf("%d sessions with computable ids: their numbers have 8 digits", ids)
 	}
 	switch a {
-	case echoCreate, create, list:
-	case echoGet, get, update:
+	case echoCreate, create, list, echoPublish, listMessages, open, enrol, seed:
+	case echoGet, get, update, publish, joinLeave, getMessage:
 		if ids == 0 {
 			return nil, fmt.Errorf("%s needs sessions that it can name", a)
 		}
@@ -143,13 +164,16 @@ func (s *script) shuffle() {
 	draw.Shuffle(len(s.order), func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
 }
 
-// templates returns the requests that one connection needs for itself.
-func (s *script) templates() (main, named *template) {
+// templates returns the requests that one connection needs for itself: one kind,
+// or two in turn.
+func (s *script) templates() (main, other *template) {
 	switch s.action {
 	case echoCreate:
 		return newTemplate("POST", s.addr, "/echo", createBody), nil
 	case echoGet:
 		return newTemplate("GET", s.addr, "/echo/b-"+idMark, ""), nil
+	case create:
+		return newTemplate("POST", s.addr, sessionsPath, createBody), nil
 	case get:
 		return newTemplate("GET", s.addr, sessionsPath+"/b-"+idMark, ""), nil
 	case list:
@@ -158,29 +182,41 @@ func (s *script) templates() (main, named *template) {
 		path := sessionsPath + "/b-" + idMark + "?updateMask=displayName"
 		return newTemplate("PATCH", s.addr, path, updateBody), nil
 	case preload:
-		named = newTemplate("POST", s.addr, sessionsPath+"?sessionId=b-"+idMark, createBody)
-	case create:
+		return newTemplate("POST", s.addr, sessionsPath, createBody),
+			newTemplate("POST", s.addr, sessionsPath+"?sessionId=b-"+idMark, createBody)
+	default:
+		return s.roomTemplates()
 	}
-	return newTemplate("POST", s.addr, sessionsPath, createBody), named
 }
 
 // writer renders the requests of one connection into its own buffers.
 type writer struct {
 	script      *script
-	main, named *template
+	main, other *template
+	id          uint64 // of the room that was joined last
+	joined      bool
 }
 
 func newWriter(s *script) writer {
-	main, named := s.templates()
-	return writer{script: s, main: main, named: named}
+	main, other := s.templates()
+	return writer{script: s, main: main, other: other}
 }
 
 // next returns the request of the ticket, valid until the next call.
 func (w *writer) next(draw *rand.PCG, ticket int64) []byte {
 	s := w.script
-	if w.named != nil && ticket&1 == 0 {
-		w.named.fill(draw, ticket>>1, uint64(s.order[ticket>>1]))
-		return w.named.text
+	switch s.action {
+	case preload:
+		if ticket&1 == 0 {
+			w.other.fill(draw, ticket>>1, uint64(s.order[ticket>>1]))
+			return w.other.text
+		}
+	case joinLeave:
+		return w.nextMove(draw, ticket)
+	case open, enrol, seed: // each number once
+		w.main.fill(draw, ticket, uint64(ticket))
+		return w.main.text
+	default:
 	}
 	var id uint64
 	if w.main.id >= 0 {

@@ -8,6 +8,12 @@ import (
 	"strings"
 )
 
+// The echo's rows that several are held against.
+const (
+	echoOfGet     = "echoget64"
+	echoOfPublish = "echopublish64"
+)
+
 // row is one line of the table: an action with a number of connections, and
 // the echo's row that it is held against.
 type row struct {
@@ -15,26 +21,47 @@ type row struct {
 	action action
 	conns  int
 	base   string // empty for the echo's own
+	ids    int    // rooms or messages that it draws from; 0: the sessions that it is given
 }
 
 func (r row) onEcho() bool { return r.base == "" }
+
+// followed tells whether each room that the row publishes to has a follower,
+// which must get all that is acknowledged.
+func (r row) followed() bool { return r.action == publish }
+
+// inRooms tells whether the row needs the rooms and what is in them.
+func (r row) inRooms() bool {
+	switch r.action {
+	case publish, joinLeave, getMessage, listMessages:
+		return true
+	default:
+		return false
+	}
+}
 
 // allRows lists every row of the table. Each follows the echo's row that it is
 // divided by, so that both meet the machine in the same mood.
 func allRows() []row {
 	return []row{
-		{"echo1", echoCreate, 1, ""},
-		{"create1", create, 1, "echo1"},
-		{"echo32", echoCreate, 32, ""},
-		{"create32", create, 32, "echo32"},
-		{"echo64", echoCreate, 64, ""},
-		{"create64", create, 64, "echo64"},
-		{"update64", update, 64, "echo64"},
-		{"echo256", echoCreate, 256, ""},
-		{"create256", create, 256, "echo256"},
-		{"echoget64", echoGet, 64, ""},
-		{"get64", get, 64, "echoget64"},
-		{"list64", list, 64, "echoget64"},
+		{"echo1", echoCreate, 1, "", 0},
+		{"create1", create, 1, "echo1", 0},
+		{"echo32", echoCreate, 32, "", 0},
+		{"create32", create, 32, "echo32", 0},
+		{"echo64", echoCreate, 64, "", 0},
+		{"create64", create, 64, "echo64", 0},
+		{"update64", update, 64, "echo64", 0},
+		{"echo256", echoCreate, 256, "", 0},
+		{"create256", create, 256, "echo256", 0},
+		{echoOfGet, echoGet, 64, "", 0},
+		{"get64", get, 64, echoOfGet, 0},
+		{"list64", list, 64, echoOfGet, 0},
+		{"getmessage64", getMessage, 64, echoOfGet, seeded},
+		{"listmessages64", listMessages, 64, echoOfGet, 0},
+		{echoOfPublish, echoPublish, 64, "", 0},
+		{"publish64x1", publish, 64, echoOfPublish, 1},
+		{"publish64x1000", publish, 64, echoOfPublish, rooms},
+		{"joinleave64", joinLeave, 64, echoOfPublish, rooms},
 	}
 }
 

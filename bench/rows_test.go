@@ -17,9 +17,10 @@ func TestSelectRows(t *testing.T) {
 	}{
 		{"create64,get64", true, false, "echo64, create64, echoget64, get64", false},
 		{"update64", true, false, "echo64, update64", false},
-		{"", false, false, "echo1, echo32, echo64, echo256, echoget64", false},
+		{"", false, false, "echo1, echo32, echo64, echo256, echoget64, echopublish64", false},
 		{"", true, true, "get64, list64, create64", false},
 		{"list64", true, true, "list64", false},
+		{"publish64x1", true, false, "echopublish64, publish64x1", false},
 		{"echo64", true, true, "", true},
 		{"create65", true, false, "", true},
 	}
@@ -50,6 +51,9 @@ func TestOwnProcessIsMeasured(t *testing.T) {
 	}
 	if _, err := processorTime(os.Getpid()); err != nil {
 		t.Errorf("processor time: %v", err)
+	}
+	if n, err := writtenBytes(os.Getpid()); err != nil || n < 0 {
+		t.Errorf("written: %d bytes, %v", n, err)
 	}
 	if kind, device, err := fileSystem(t.TempDir()); err != nil || kind == "" || device == "" {
 		t.Errorf("file system %q on %q, %v", kind, device, err)

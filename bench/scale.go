@@ -26,7 +26,10 @@ func (b *bench) scale(ctx context.Context, stdout io.Writer) error {
 		}
 		servers = append(servers, s)
 		if err := s.fill(ctx, size, b.options.loops, b.stderr); err != nil {
-			return fmt.Errorf("%w; %s", err, s.lastWords())
+			return err
+		}
+		if err := b.furnish(ctx, s); err != nil {
+			return err
 		}
 	}
 	b.printDisk(stdout)
@@ -52,7 +55,7 @@ func (b *bench) scaleRow(ctx context.Context, stdout io.Writer, r row, servers [
 			results[i] = append(results[i], result)
 		}
 	}
-	fmt.Fprintf(stdout, "%-10s", r.name)
+	fmt.Fprintf(stdout, "%-14s", r.name)
 	for _, of := range results {
 		fmt.Fprintf(stdout, " %10.0f %8s%s", median(of, loadResult.rate), short(medianTime(of, p50)), mark(of))
 	}
@@ -67,5 +70,5 @@ func (b *bench) printScaleHead(stdout io.Writer) {
 		fmt.Fprintf(&sizes, " %20s", grouped(size))
 		fmt.Fprintf(&columns, " %10s %8s ", "req/s", "p50")
 	}
-	fmt.Fprintf(stdout, "\n%-10s%s\n%-10s%s %10s\n", "sessions", sizes.String(), "row", columns.String(), "slower by")
+	fmt.Fprintf(stdout, "\n%-14s%s\n%-14s%s %10s\n", "sessions", sizes.String(), "row", columns.String(), "slower by")
 }

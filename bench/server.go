@@ -67,6 +67,8 @@ type server struct {
 	*child
 
 	addr     string
+	grpcAddr string
+	dir      string        // of its data
 	ready    time.Duration // from its start to the first 200 of /readyz
 	sessions int           // created before measuring
 }
@@ -81,13 +83,14 @@ func (w *workspace) startServer(ctx context.Context, path, name string) (*server
 	if err != nil {
 		return nil, err
 	}
+	dir := filepath.Join(w.data, name)
 	began := time.Now()
 	c, err := start(ctx, filepath.Join(w.programs, name+".log"), nil, path, "serve",
-		"--listen", listen, "--grpc-listen", grpcListen, "--data-dir", filepath.Join(w.data, name))
+		"--listen", listen, "--grpc-listen", grpcListen, "--data-dir", dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{child: c, addr: listen}
+	s := &server{child: c, addr: listen, grpcAddr: grpcListen, dir: dir}
 	if err := s.awaitReady(ctx); err != nil {
 		c.stop()
 		return nil, fmt.Errorf("%w; %s", err, c.lastWords())
@@ -138,17 +141,36 @@ func isReady(ctx context.Context, addr string) bool {
 // fill creates sessions through the API, half of them under ids that get and
 // update can compute.
 func (s *server) fill(ctx context.Context, sessions, loops int, progress io.Writer) error {
-	result, err := load(ctx, loadConfig{
-		Addr: s.addr, Action: preload, Conns: min(256, sessions), Loops: loops,
-		IDs: namedSessions(sessions), Requests: int64(sessions), PID: s.pid(),
-	}, progress)
-	if err != nil {
+	if err := s.do(ctx, loadConfig{
+		Action: preload, Conns: min(256, sessions), Loops: loops, IDs: namedSessions(sessions), Requests: int64(sessions),
+	}, progress); err != nil {
 		return err
 	}
-	if result.Errors > 0 {
-		return fmt.Errorf("creating %d sessions: %d errors, the first: %s", sessions, result.Errors, result.FirstError)
-	}
 	s.sessions = sessions
+	return nil
+}
+
+// openRooms creates the sessions that messages are published to, and joins them.
+func (s *server) openRooms(ctx context.Context, n int, progress io.Writer) error {
+	for _, action := range []action{open, enrol} {
+		err := s.do(ctx, loadConfig{Action: action, Conns: min(64, n), Loops: 1, Requests: int64(n)}, progress)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// do has a number of requests answered, all of them with success.
+func (s *server) do(ctx context.Context, c loadConfig, progress io.Writer) error {
+	c.Addr, c.PID = s.addr, s.pid()
+	result, err := load(ctx, c, progress)
+	if err != nil {
+		return fmt.Errorf("%w; %s", err, s.lastWords())
+	}
+	if result.Errors > 0 {
+		return fmt.Errorf("%s: %d errors in %d requests, the first: %s", c.Action, result.Errors, c.Requests, result.FirstError)
+	}
 	return nil
 }
 

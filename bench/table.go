@@ -22,13 +22,18 @@ func (r loadResult) rate() float64 {
 func (r loadResult) serverCost() float64 { return perRequest(r.ServerCPU, r.Requests) }
 func (r loadResult) loadCost() float64   { return perRequest(r.LoadCPU, r.Requests) }
 
+// writtenEach is bytes a request.
+func (r loadResult) writtenEach() float64 { return each(float64(r.Written), r.Requests) }
+
 func (r loadResult) others() float64 { return r.Others }
 
-func perRequest(seconds float64, requests int64) float64 {
-	if requests == 0 {
+func perRequest(seconds float64, requests int64) float64 { return each(seconds*1e6, requests) }
+
+func each(amount float64, of int64) float64 {
+	if of == 0 {
 		return 0
 	}
-	return seconds * 1e6 / float64(requests)
+	return amount / float64(of)
 }
 
 func p50(r loadResult) time.Duration { return r.P50 }
@@ -73,22 +78,26 @@ func medianTime[T any](of []T, value func(T) time.Duration) time.Duration {
 }
 
 func printTable(stdout io.Writer, rows []row, results map[string][]loadResult) {
-	fmt.Fprintf(stdout, "\n%-10s %10s %9s %9s %11s %9s %8s %8s\n",
-		"row", "req/s", "p50", "p99", "server CPU", "load CPU", "others", "of echo")
+	fmt.Fprintf(stdout, "\n%-14s %10s %9s %9s %11s %9s %9s %8s %8s\n",
+		"row", "req/s", "p50", "p99", "server CPU", "written", "load CPU", "others", "of echo")
 	for _, r := range rows {
 		of := results[r.name]
 		ratio := "-"
 		if !r.onEcho() {
 			ratio = fmt.Sprintf("%.2f", median(pairs(of, results[r.base]), pair.ratio))
 		}
-		fmt.Fprintf(stdout, "%-10s %10.0f %9s %9s %8.1f us %6.1f us %6.0f %% %8s%s\n", r.name,
+		fmt.Fprintf(stdout, "%-14s %10.0f %9s %9s %8.1f us %7.0f B %6.1f us %6.0f %% %8s%s\n", r.name,
 			median(of, loadResult.rate), short(medianTime(of, p50)), short(medianTime(of, p99)),
-			median(of, loadResult.serverCost), median(of, loadResult.loadCost),
+			median(of, loadResult.serverCost), median(of, loadResult.writtenEach), median(of, loadResult.loadCost),
 			100*median(of, loadResult.others), ratio, mark(of))
 	}
 	fmt.Fprintln(stdout, "\nThe number in a row's name is that of the connections. CPU is user and system time a request;\n"+
-		"others is the share of the machine that other processes took meanwhile. Of echo: create and\n"+
-		"update are divided by the echo's POST, get and list (of 50 sessions) by its GET.")
+		"written is what the server sent to the disk a request (write_bytes of /proc/PID/io: the write-ahead\n"+
+		"log and checkpoints, in pages); others is the share of the machine that other processes took\n"+
+		"meanwhile. Of echo: create and update are divided by the echo's POST, get and list (of 50) by its\n"+
+		"GET, publish, join and leave by its POST of a message. A join with its leave are two requests.\n"+
+		"Publish goes to 1 session or 1,000; each has a follower in a process of its own, which is among\n"+
+		"the others, and the row fails unless the followers get all that was acknowledged, once, in order.")
 }
 
 // mark flags a figure that errors have spoilt.
