@@ -53,6 +53,7 @@ func (noTail) Watch(session.UID, string, func()) (session.Watch, error) {
 	return nil, errors.New("nobody watches")
 }
 
+func (noTail) Head(session.UID, int64)         {}
 func (noTail) Online(session.UID, string) bool { return false }
 
 // askBroken asks a handler whose store fails, and returns the answer and the log.

@@ -135,8 +135,8 @@ func (b *batch) release() {
 func (c *streamConn) run(mayBlock bool) {
 	for {
 		b := batches.Get().(*batch)
-		state := c.fill(b)
-		if !mayBlock && !c.writeNow(b) || !mayBlock && state == session.StreamBlocked {
+		state, whole := c.begun(b, mayBlock)
+		if !mayBlock && (!whole || state == session.StreamBlocked) {
 			go c.goOn(b, state)
 			return
 		}
@@ -144,6 +144,19 @@ func (c *streamConn) run(mayBlock bool) {
 			return
 		}
 	}
+}
+
+// begun fills a batch and writes what the connection takes at once. It tells whether that was everything.
+//
+// Of the goroutines that catch up there may be a thousand, each of them always ready to run, and requests would wait
+// behind them all: so only a few do this part at a time.
+func (c *streamConn) begun(b *batch, mayBlock bool) (state session.StreamState, whole bool) {
+	if mayBlock {
+		c.owner.slots <- struct{}{}
+		defer func() { <-c.owner.slots }()
+	}
+	state = c.fill(b)
+	return state, c.writeNow(b)
 }
 
 // goOn is run on a goroutine of its own, from the middle of a batch.

@@ -18,6 +18,9 @@ type timing struct {
 
 var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: time.Minute, sweep: time.Second}
 
+// catchUpSlots is how many streams that are behind are written at a time.
+const catchUpSlots = 2
+
 // streamRetry is for how long clients are told to wait before they come back.
 const streamRetry = time.Second
 
@@ -29,6 +32,8 @@ type streams struct {
 	ctx context.Context //nolint:containedctx // it is what reads of the log end by, when the edge closes
 	end context.CancelFunc
 
+	slots chan struct{} // for goroutines that catch up; see streamConn.begun
+
 	mu      sync.Mutex // guards the fields below
 	open    map[*streamConn]struct{}
 	sweeper bool          // the goroutine of sweep runs
@@ -37,7 +42,7 @@ type streams struct {
 }
 
 func newStreams(log *slog.Logger) *streams {
-	s := &streams{timing: defaultTiming, log: log, open: make(map[*streamConn]struct{}), empty: make(chan struct{})}
+	s := &streams{timing: defaultTiming, log: log, open: make(map[*streamConn]struct{}), empty: make(chan struct{}), slots: make(chan struct{}, catchUpSlots)}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }

@@ -78,6 +78,8 @@ type someOnline struct {
 	users []string
 }
 
+func (someOnline) Head(UID, int64) {}
+
 func (t someOnline) Online(_ UID, user string) bool { return slices.Contains(t.users, user) }
 
 // live is a service over a session with four messages and three members, of whom the one who is named is online.

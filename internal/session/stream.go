@@ -94,6 +94,7 @@ func (s *Stream) start(ctx context.Context, given string, cursor *Cursor) error 
 		return notFound()
 	}
 	head := log.Record.Head.Sequence
+	s.service.tail.Head(s.uid, head)
 	s.place.Sequence = head
 	switch {
 	case given == Beginning:
@@ -289,5 +290,5 @@ func (s *Stream) event(kind EventKind, at *Cursor, record *Record) *Event {
 	return e
 }
 
-// Close ends the stream. Wake is not called once it has returned.
+// Close ends the stream. A call of wake that was under way may still begin; Next has nothing for it.
 func (s *Stream) Close() { s.watch.Close() }

@@ -6,8 +6,12 @@ import "context"
 // user.
 type Tail interface {
 	// Watch begins to watch a session on behalf of a user. Every event that is committed from now on is in the tail.
-	// Wake is called, on some goroutine, after Next returned Idle and there is something new; it must not block.
+	// Wake is called, on some goroutine, after Next returned Idle and there is something new; it may call Next and
+	// Close, and must not block. It may, rarely, be called once too often.
 	Watch(uid UID, user string, wake func()) (Watch, error)
+
+	// Head says that a session's log has come to a sequence, so that a new tail need not look for it.
+	Head(uid UID, sequence int64)
 
 	// Online tells whether the user watches the session, on any node.
 	Online(uid UID, user string) bool
@@ -23,7 +27,7 @@ type Watch interface {
 	// may be shared with other watchers and cached, so it may end before the present head.
 	Load(ctx context.Context, after int64) (*Log, error)
 
-	// Close ends the watch. Wake is not called once it has returned.
+	// Close ends the watch. A call of wake that was under way may still begin; Next then returns Idle.
 	Close()
 }
 
@@ -38,7 +42,8 @@ const (
 	Draining                 // leave: the node is shutting down
 )
 
-// Place is how far a watcher has come: a number, never a hold on the tail.
+// Place is how far a watcher has come: a number, never a hold on the tail. Ephemeral is of one watch; another one, also
+// of the same session, begins with 0.
 type Place struct {
 	Sequence  int64  // of the last event of the log that it has
 	Ephemeral uint64 // of the last ephemeral event, by the tail's own count

@@ -156,6 +156,7 @@ func (r *reader) event(uid session.UID) *session.Event {
 	}
 	if marks&markDocument != 0 {
 		e.Document = r.rest
+		r.failed = r.failed || len(r.rest) == 0 // it is JSON
 	}
 	if e.Kind < session.SessionCreated || e.Kind > session.MessagePublished || e.Sequence < 0 {
 		r.failed = true

@@ -22,7 +22,7 @@ func drawEvent(rt *rapid.T) *session.Event {
 		Actor:     rapid.String().Draw(rt, "actor"),
 		Channel:   rapid.Int32().Draw(rt, "channel"),
 		MessageID: rapid.String().Draw(rt, "message"),
-		Document:  rapid.OneOf(rapid.Just[[]byte](nil), rapid.SliceOf(rapid.Byte())).Draw(rt, "document"),
+		Document:  rapid.OneOf(rapid.Just[[]byte](nil), rapid.SliceOfN(rapid.Byte(), 1, -1)).Draw(rt, "document"),
 		Gap:       rapid.Bool().Draw(rt, "gap"),
 	}
 }

@@ -192,7 +192,7 @@ func (b *blocks) remove(key blockKey, kept *block) {
 
 // final tells whether a block can not have more events: it is full, or the log goes on after it.
 func final(log *session.Log, after int64) bool {
-	if log.Record == nil || len(log.Events) == 0 || log.Events[0].Sequence != after+1 {
+	if len(log.Events) == 0 || log.Events[0].Sequence != after+1 {
 		return false
 	}
 	return lastOf(log)%blockEvents == 0 || endsEarly(log)

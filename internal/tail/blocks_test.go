@@ -78,6 +78,21 @@ func TestLoadOfLargeEventsMakesProgress(t *testing.T) {
 	})
 }
 
+func TestAPartOfABlockIsFoundWithoutTheBlock(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog()
+		log.append(one, 40, 200<<10)
+		h := newHub(t, Options{Log: log})
+		w := newWatcher(t, h, one, 0)
+		wantLoad(t, w, 3, 4, 6)
+		wantReads(t, log, 2)
+		key := blockKey{uid: one}
+		h.blocks.evict(key, h.blocks.cached[key])
+		wantLoad(t, w, 3, 4, 6)
+		wantReads(t, log, 2)
+	})
+}
+
 func TestLoadsOfOneBlockShareOneRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newFakeLog()
@@ -291,6 +306,12 @@ func TestATailIsBounded(t *testing.T) {
 			t.Errorf("%d bytes of ephemeral events, want at most %d", got, maxEphemeralBytes)
 		}
 		last := log.sessions[one].head
+		for range 3 {
+			topic.receive(message(one, last+2, 10))
+		}
+		if got := len(topic.pending); got != 1 {
+			t.Errorf("%d pending events, want 1", got)
+		}
 		for i := range int64(2 * maxPending) {
 			topic.receive(message(one, last+2+i, 10))
 		}

@@ -262,3 +262,16 @@ func TestASpreadBusHasTheLogReadAgain(t *testing.T) {
 		wantReads(t, log, before)
 	})
 }
+
+func TestARewoundLogIsNoticedByFillingAHole(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 3)
+		w := newWatcherAtHead(t, p.here, one)
+		w.wantRead("idle")
+		p.log.restore(one, 2)
+		p.here.Head(one, 4)
+		wait(11 * time.Millisecond)
+		w.wantWakes(1)
+		w.wantRead("behind")
+	})
+}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/parleyhq/parley/internal/session"
 )
 
 func wantOnline(t *testing.T, h *Hub, want bool) {
@@ -18,11 +20,16 @@ func TestPresenceIsToldToOtherNodes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := newPair(t, 1)
 		first := newWatcher(t, p.here, one, 0)
+		synctest.Wait()
 		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
 		wantOnline(t, there, true) // it has asked
+		told := len(p.bus.sent(session.UID{}))
 		second := newWatcher(t, p.here, one, 0)
 		first.Close()
 		wantOnline(t, there, true)
+		if n := len(p.bus.sent(session.UID{})) - told; n > 0 {
+			t.Errorf("%d announcements of what changes nothing", n)
+		}
 		second.Close()
 		wantOnline(t, there, false)
 		newWatcher(t, p.here, one, 0)
@@ -38,6 +45,7 @@ func TestPresenceOfALostNodeEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := newPair(t, 1)
 		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
+		wait(5 * time.Second)
 		newWatcher(t, p.here, one, 0)
 		wantOnline(t, there, true)
 		p.bus.setCarry(func(func()) {})

@@ -96,6 +96,20 @@ func TestWatchesThatEndDuringASweepLeaveNoneOut(t *testing.T) {
 	})
 }
 
+func TestAWatchThatEndedDuringASweepIsNotWoken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog()
+		log.append(one, 1, 10)
+		h := newHub(t, Options{Log: log})
+		first, second := newWatcherAtHead(t, h, one), newWatcherAtHead(t, h, one)
+		first.Watch.(*watch).wake = second.Close
+		first.wantRead("idle")
+		second.wantRead("idle")
+		commit(h, log, one, 1)
+		second.wantWakes(0)
+	})
+}
+
 func TestATopicIsSweptAgainForWhatComesDuringASweep(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newFakeLog()
