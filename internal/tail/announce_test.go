@@ -125,6 +125,23 @@ func TestNothingIsAnnouncedWithoutABus(t *testing.T) {
 	})
 }
 
+func TestNothingIsAnnouncedToNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bus := newFakeBus()
+		h := newHub(t, Options{Log: newFakeLog(), Bus: bus, Key: theKey})
+		for i, alone := range []bool{false, true, false} {
+			bus.mu.Lock()
+			bus.alone = alone
+			bus.mu.Unlock()
+			h.Committed([]*session.Event{message(one, int64(i+1), 10)})
+			synctest.Wait()
+		}
+		if n := len(bus.sent(one)); n != 2 {
+			t.Errorf("%d events were announced, want the 2 that another node could hear", n)
+		}
+	})
+}
+
 func TestAFullOutboxLosesAnnouncementsAndNoMemory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		bus, resume := newFakeBus(), make(chan struct{})

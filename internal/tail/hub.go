@@ -35,6 +35,10 @@ type Bus interface {
 	// Listen has receive called with what is announced for the UID, on goroutines of the bus; the data is receive's.
 	// When Listen has returned, the server knows of it. Stop ends it: receive may still be called for a moment.
 	Listen(uid session.UID, receive func(data []byte)) (stop func(), err error)
+
+	// Alone tells that nobody but this node is on the bus, so that there is nobody to announce anything to. A bus that
+	// does not know says false.
+	Alone() bool
 }
 
 // Options configure a Hub. All but Log may be left zero.

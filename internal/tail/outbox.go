@@ -40,6 +40,9 @@ func startOutbox(node nodeID, key []byte, bus Bus) *outbox {
 
 // add announces events.
 func (o *outbox) add(events []*session.Event) {
+	if o.bus.Alone() {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range events {

@@ -177,8 +177,9 @@ func ephemeral(uid session.UID, n int) *session.Event {
 
 // fakeBus delivers to all listeners at once, unless it is told otherwise.
 type fakeBus struct {
-	mu        sync.Mutex           // guards the fields below
-	err       error                // of Listen
+	mu        sync.Mutex // guards the fields below
+	err       error      // of Listen
+	alone     bool
 	carry     func(deliver func()) // nil: deliver is called
 	listeners map[session.UID]map[int]func([]byte)
 	next      int
@@ -206,6 +207,13 @@ func (b *fakeBus) Announce(uid session.UID, data []byte) {
 			deliver()
 		}
 	}
+}
+
+// Alone implements Bus.
+func (b *fakeBus) Alone() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.alone
 }
 
 // fail has Listen fail, or not any more.

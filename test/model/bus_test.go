@@ -65,6 +65,9 @@ func (b *bus) deliver(keep int) {
 	}
 }
 
+// Alone implements tail.Bus.
+func (*bus) Alone() bool { return false }
+
 // Listen implements tail.Bus.
 func (b *bus) Listen(uid session.UID, receive func([]byte)) (stop func(), err error) {
 	b.mu.Lock()

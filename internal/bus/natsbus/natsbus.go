@@ -122,6 +122,11 @@ func (b *Bus) Announce(uid session.UID, data []byte) {
 	}
 }
 
+// Alone is tail.Bus's: of the embedded server it is known who is connected.
+func (b *Bus) Alone() bool {
+	return b.server != nil && b.server.NumClients() <= 1 && b.server.NumRoutes() == 0 && b.server.NumLeafNodes() == 0
+}
+
 // Listen is tail.Bus's: one subscription. It waits until the server has confirmed it.
 func (b *Bus) Listen(uid session.UID, receive func(data []byte)) (stop func(), err error) {
 	subscription, err := b.conn.Subscribe(subject(uid), func(m *nats.Msg) { receive(m.Data) })

@@ -241,3 +241,15 @@ func read(t *testing.T, w session.Watch, wake <-chan struct{}, last int64) {
 		}
 	}
 }
+
+func TestAloneUntilAnotherNodeComes(t *testing.T) {
+	here := open(t, Config{})
+	listen(t, here, one)
+	if !here.Alone() {
+		t.Error("a bus is not alone on its own embedded server")
+	}
+	there := join(t, here)
+	if here.Alone() || there.Alone() {
+		t.Error("a bus is alone although there is another one")
+	}
+}
