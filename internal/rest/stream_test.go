@@ -270,6 +270,20 @@ func TestDrainingTellsTheStreams(t *testing.T) {
 	}
 }
 
+func TestLeftoversAreClearedOnceManyStreamsHaveCome(t *testing.T) {
+	var l leftovers
+	for i, step := range []struct {
+		begun int
+		want  bool
+	}{
+		{999, false}, {999, false}, {1500, false}, {1500, true}, {1500, false}, {2000, false}, {2000, false}, {2600, false}, {2600, true},
+	} {
+		if got := l.due(step.begun); got != step.want {
+			t.Errorf("step %d: due(%d) = %t, want %t", i, step.begun, got, step.want)
+		}
+	}
+}
+
 // Ten thousand streams that come and go leave nothing behind.
 func TestStreamsLeaveNothingBehind(t *testing.T) {
 	quick := defaultTiming

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -36,6 +37,7 @@ type streams struct {
 
 	mu      sync.Mutex // guards the fields below
 	open    map[*streamConn]struct{}
+	begun   int           // how many streams there have been
 	sweeper bool          // the goroutine of sweep runs
 	over    bool          // no stream begins any more
 	empty   chan struct{} // closed when over and none is open
@@ -55,6 +57,7 @@ func (s *streams) add(c *streamConn) bool {
 		return false
 	}
 	s.open[c] = struct{}{}
+	s.begun++
 	if !s.sweeper {
 		s.sweeper = true
 		go s.sweep()
@@ -90,13 +93,14 @@ func (s *streams) closed() bool {
 func (s *streams) sweep() {
 	tick := time.NewTicker(s.timing.sweep)
 	defer tick.Stop()
+	var leftovers leftovers
 	for {
 		select {
 		case <-tick.C:
 		case <-s.ctx.Done():
 			return
 		}
-		all := s.snapshot()
+		all, begun := s.snapshot()
 		if all == nil {
 			return
 		}
@@ -104,22 +108,46 @@ func (s *streams) sweep() {
 		for _, c := range all {
 			c.lookAfter(now)
 		}
+		if leftovers.due(begun) {
+			debug.FreeOSMemory()
+		}
 	}
 }
 
-// snapshot lists the open streams; nil: there are none, and the goroutine that asks is to end.
-func (s *streams) snapshot() []*streamConn {
+// snapshot lists the open streams, and how many there have been; nil: there are none, and the goroutine that asks is to
+// end.
+func (s *streams) snapshot() (all []*streamConn, begun int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.open) == 0 {
 		s.sweeper = false
-		return nil
+		return nil, s.begun
 	}
-	all := make([]*streamConn, 0, len(s.open))
+	all = make([]*streamConn, 0, len(s.open))
 	for c := range s.open {
 		all = append(all, c)
 	}
-	return all
+	return all, s.begun
+}
+
+// leftovers are what net/http leaves of connections that were taken over: several times what an idle stream holds. The
+// collector would let them lie until the heap has grown by as much again, which idle streams never make it do.
+type leftovers struct {
+	seen, cleared int // how many streams had begun, at the last look and the last time that leftovers were cleared away
+}
+
+// manyStreams is how many streams are worth a collection.
+const manyStreams = 1000
+
+// due tells, of how many streams have begun, whether many did and now none does any more.
+func (l *leftovers) due(begun int) bool {
+	quiet := begun == l.seen
+	l.seen = begun
+	if !quiet || begun-l.cleared < manyStreams {
+		return false
+	}
+	l.cleared = begun
+	return true
 }
 
 // drain waits until every stream has told its client that the server goes away, and has ended. Those that have not when
@@ -137,7 +165,8 @@ func (s *streams) drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	for _, c := range s.snapshot() {
+	all, _ := s.snapshot()
+	for _, c := range all {
 		c.close()
 	}
 	return errors.New("streams were cut")
