@@ -44,7 +44,10 @@ type streams struct {
 }
 
 func newStreams(log *slog.Logger) *streams {
-	s := &streams{timing: defaultTiming, log: log, open: make(map[*streamConn]struct{}), empty: make(chan struct{}), slots: make(chan struct{}, catchUpSlots)}
+	s := &streams{
+		timing: defaultTiming, log: log, slots: make(chan struct{}, catchUpSlots),
+		open: make(map[*streamConn]struct{}), empty: make(chan struct{}),
+	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }
