@@ -30,6 +30,7 @@ type streamConn struct {
 	lastWrite atomic.Int64  // in nanoseconds since 1970
 	lastPing  atomic.Int64  // likewise
 	closing   sync.Once
+	closed    atomic.Bool   // before the owner is told
 
 	// writing is held from the first byte of a batch to its last: frames of a WebSocket must not be mixed. It may be
 	// locked on one goroutine and unlocked on another.
@@ -302,6 +303,7 @@ func (c *streamConn) lookAfter(now time.Time) {
 // close ends the stream and its connection.
 func (c *streamConn) close() {
 	c.closing.Do(func() {
+		c.closed.Store(true)
 		c.stream.Close()
 		if c.conn != nil {
 			_ = c.conn.Close()

@@ -225,6 +225,20 @@ func (e *edge) wantOpen(t *testing.T, want int) {
 	t.Fatalf("%d streams are open, want %d", open, want)
 }
 
+// A socket may end before its stream is one of the edge's: that must not keep it there for ever.
+func TestAStreamThatEndedBeforeItBegan(t *testing.T) {
+	e := newEdge(t, defaultTiming)
+	c := newStreamConn(e.handler.streams, formatWebSocket)
+	stream, err := e.service.Subscribe(t.Context(), session.Caller{Admin: true}, session.SubscribeRequest{ID: "s"}, c.wake)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stream = stream
+	c.close()
+	c.begin()
+	e.wantOpen(t, 0)
+}
+
 func TestAClientThatTakesNothingIsCut(t *testing.T) {
 	quick := defaultTiming
 	quick.stall = 100 * time.Millisecond

@@ -52,11 +52,11 @@ func newStreams(log *slog.Logger) *streams {
 	return s
 }
 
-// add keeps a stream; false: it is too late for it.
+// add keeps a stream; false: it is too late for it, because the edge drains or the client has gone already.
 func (s *streams) add(c *streamConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
+	if s.over || c.closed.Load() {
 		return false
 	}
 	s.open[c] = struct{}{}
