@@ -21,14 +21,13 @@ func tryWrite(raw syscall.RawConn, b []byte) (n int, err error) {
 	return n, errors.Join(err, failed)
 }
 
-// hasLeft tells whether the client has closed its end.
+// hasLeft tells whether the client has closed its end, or the connection is broken.
 func hasLeft(raw syscall.RawConn) bool {
 	left := false
-	failed := raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		left = err == nil && n == 0 || err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
-		return true
+	failed := raw.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(poll, 0)
+		left = err == nil && n > 0 && poll[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return left || failed != nil
 }

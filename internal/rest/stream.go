@@ -34,16 +34,17 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, caller session.
 	if err != nil {
 		return err
 	}
-	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", contentTypes[format])
-		return nil
-	}
 	if h.streams.closed() {
 		return fault.New(fault.Unavailable, "SHUTTING_DOWN", "the server is shutting down").After(streamRetry)
 	}
 	c := newStreamConn(h.streams, format)
 	if c.stream, err = h.Service.Subscribe(r.Context(), caller, request, c.wake); err != nil {
 		return err
+	}
+	if r.Method == http.MethodHead {
+		c.close()
+		w.Header().Set("Content-Type", contentTypes[format])
+		return nil
 	}
 	if format == formatWebSocket {
 		err = h.upgrade(w, r, c, caller, request.ID)

@@ -30,7 +30,7 @@ type streamConn struct {
 	lastWrite atomic.Int64  // in nanoseconds since 1970
 	lastPing  atomic.Int64  // likewise
 	closing   sync.Once
-	closed    atomic.Bool   // before the owner is told
+	closed    atomic.Bool // before the owner is told
 
 	// writing is held from the first byte of a batch to its last: frames of a WebSocket must not be mixed. It may be
 	// locked on one goroutine and unlocked on another.
@@ -114,6 +114,7 @@ func (c *streamConn) rest() bool {
 type batch struct {
 	bytes  []byte
 	events []*session.Event
+	shared bool // the bytes are an event's own: they are not to be changed
 	done   int  // so many of the bytes are written
 	locked bool // the lock of writing is held for the rest
 }
@@ -125,7 +126,10 @@ const maxKeptBatch = 256 << 10
 
 func (b *batch) release() {
 	clear(b.events)
-	b.events, b.done, b.locked = b.events[:0], 0, false
+	if b.shared {
+		b.bytes = nil
+	}
+	b.events, b.shared, b.done, b.locked = b.events[:0], false, 0, false
 	if cap(b.bytes) <= maxKeptBatch {
 		b.bytes = b.bytes[:0]
 		batches.Put(b)
@@ -201,6 +205,9 @@ func (c *streamConn) settle(state session.StreamState) bool {
 func (c *streamConn) fill(b *batch) session.StreamState {
 	var state session.StreamState
 	b.events, state = c.stream.Next(b.events)
+	if len(b.events) == 1 && c.share(b, b.events[0]) {
+		return state
+	}
 	for _, e := range b.events {
 		switch c.format {
 		case formatSSE:
@@ -218,6 +225,20 @@ func (c *streamConn) fill(b *batch) session.StreamState {
 		b.bytes = append(b.bytes, closeGoingAway...)
 	}
 	return state
+}
+
+// share makes the batch an event's own bytes, if that is worth it: a thousand readers who take nothing would hold a copy
+// of a large event each.
+func (c *streamConn) share(b *batch, e *session.Event) bool {
+	const worth = 16 << 10
+	if len(e.Document) < worth || c.format == formatWebSocket { // whose frames have a header of their own
+		return false
+	}
+	b.shared = true
+	if b.bytes = e.SSE(); c.format == formatNDJSON {
+		b.bytes = e.NDJSON()
+	}
+	return true
 }
 
 // appendSignOfLife appends what clients ignore, and, for a client that does not get every event, how far it has come.
@@ -281,7 +302,7 @@ func (c *streamConn) writeAll(b []byte) error {
 		b = b[n:]
 	}
 	c.lastWrite.Store(time.Now().UnixNano())
-	return nil
+	return c.conn.SetWriteDeadline(time.Time{}) // else the next write that must not block would fail by it
 }
 
 // lookAfter is called once a second.

@@ -13,11 +13,11 @@ import (
 type timing struct {
 	keepAlive time.Duration // a sign of life is sent if nothing else was for so long
 	stall     time.Duration // a client that takes no byte for so long is cut
-	silence   time.Duration // likewise a WebSocket whose client does not even answer pings
+	silence   time.Duration // likewise a WebSocket whose client answers no ping; more than stall, because pings queue too
 	sweep     time.Duration // how often the streams are looked after
 }
 
-var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: time.Minute, sweep: time.Second}
+var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: 3 * time.Minute, sweep: time.Second}
 
 // catchUpSlots is how many streams that are behind are written at a time.
 const catchUpSlots = 2

@@ -3,6 +3,7 @@ package rest
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -55,6 +56,16 @@ type socketConn struct {
 	id      string // of the session
 }
 
+// Read implements net.Conn. Whatever ends the reading is the end of the stream: the library would tell the client of
+// errors in words of ours.
+func (s *socketConn) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
 // Write implements net.Conn.
 func (s *socketConn) Write(b []byte) (int, error) {
 	s.stream.writing.Lock()
@@ -67,8 +78,7 @@ func (s *socketConn) Write(b []byte) (int, error) {
 
 // upgrade makes the connection a WebSocket, and reads it on a goroutine.
 func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, c *streamConn, caller session.Caller, id string) error {
-	if r.Header.Get("Sec-WebSocket-Version") != "13" || r.Header.Get("Sec-WebSocket-Key") == "" ||
-		!strings.Contains(strings.ToLower(r.Header.Get("Connection")), "upgrade") {
+	if !isHandshake(r.Header) {
 		return fault.New(fault.InvalidArgument, "BAD_HANDSHAKE", "the WebSocket handshake must be that of RFC 6455, version 13")
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -77,14 +87,37 @@ func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, c *streamConn,
 	}
 	c.adopt(conn)
 	early, _ := buffered.Peek(buffered.Reader.Buffered())
-	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), socketBuffer)
-	socket, err := h.upgrader.UpgradeFromConn(&socketConn{Conn: conn, stream: c, handler: h, caller: caller, id: id}, reader, r)
+	socket := &socketConn{Conn: conn, stream: c, handler: h, caller: caller, id: id}
+	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), socket), socketBuffer)
+	upgraded, err := h.upgrader.UpgradeFromConn(socket, reader, r)
 	if err != nil {
 		c.close()
 		return nil //nolint:nilerr // the client is gone: nobody is left to be told
 	}
-	go socket.ReadLoop()
+	go socket.read(upgraded)
 	return nil
+}
+
+// isHandshake tells whether the headers are those of RFC 6455 section 4.2.1.
+func isHandshake(h http.Header) bool {
+	key, err := base64.StdEncoding.DecodeString(h.Get("Sec-WebSocket-Key"))
+	upgrade := false
+	for option := range strings.SplitSeq(strings.Join(h.Values("Connection"), ","), ",") {
+		upgrade = upgrade || strings.EqualFold(strings.TrimSpace(option), "upgrade")
+	}
+	return err == nil && len(key) == 16 && upgrade && h.Get("Sec-WebSocket-Version") == "13"
+}
+
+// read handles what the client sends, until the connection ends. The library panics over a frame that claims a length of
+// more than 63 bits: that is its client's end, not the server's.
+func (s *socketConn) read(upgraded *gws.Conn) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.handler.Log.Warn("a WebSocket was ended by a panic", "panic", p)
+			s.stream.close()
+		}
+	}()
+	upgraded.ReadLoop()
 }
 
 func newUpgrader() *gws.Upgrader {

@@ -40,11 +40,11 @@ func pass(stream *session.Stream, woken <-chan struct{}, to grpc.ServerStreaming
 		var state session.StreamState
 		events, state = stream.Next(events[:0])
 		for _, e := range events {
-			event, err := eventOf(e)
+			encoded, err := e.Protobuf(encodeEvent)
 			if err != nil {
 				return err
 			}
-			if err := to.Send(event); err != nil {
+			if err := to.SendMsg(encodedEvent(encoded)); err != nil {
 				return err
 			}
 		}

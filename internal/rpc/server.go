@@ -4,6 +4,7 @@ package rpc
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -35,6 +36,9 @@ type Config struct {
 // maxMessage is how large a request may be: as a body over HTTP.
 const maxMessage = 1 << 20
 
+// maxStreams is how many calls a connection may have open.
+const maxStreams = 1000
+
 // keepAlive is after how long without a sign of life a client is asked for one, so that half-open connections end.
 const keepAlive = 30 * time.Second
 
@@ -45,6 +49,8 @@ func NewServer(config Config) *grpc.Server {
 		grpc.UnaryInterceptor(edge.unary),
 		grpc.StreamInterceptor(edge.stream),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxHeaderListSize(64<<10),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAlive}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{PermitWithoutStream: true}),
@@ -105,7 +111,7 @@ func (e *edge) authenticate(ctx context.Context) (context.Context, error) {
 	}
 	caller, err := e.Auth.Caller(request)
 	if err != nil {
-		return nil, err
+		return ctx, err
 	}
 	return context.WithValue(ctx, callerKey{}, caller), nil
 }
@@ -120,6 +126,9 @@ func (e *edge) settle(ctx context.Context, method string, panicked any, err erro
 	}
 	if status.Code(err) == codes.Unimplemented { // from the generated code, which knows no details
 		err = fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // the client has gone, or does not wait any longer
+		return status.FromContextError(ctx.Err()).Err()
 	}
 	if _, ok := status.FromError(err); ok { // gRPC's own services know their own statuses
 		return err

@@ -73,6 +73,10 @@ type Event struct {
 	once  sync.Once
 	frame []byte // the event in SSE, with its JSON in it
 	json  int    // where the JSON begins
+
+	protobufOnce sync.Once
+	protobuf     []byte
+	protobufErr  error
 }
 
 // Cursor is where a stream goes on after the event; ok is false if it has no place.
@@ -109,6 +113,12 @@ func (e *Event) JSON() []byte {
 func (e *Event) NDJSON() []byte {
 	e.once.Do(e.encode)
 	return e.frame[e.json : len(e.frame)-len("\n")]
+}
+
+// Protobuf is what encode makes of the event: once, for all who read it.
+func (e *Event) Protobuf(encode func(*Event) ([]byte, error)) ([]byte, error) {
+	e.protobufOnce.Do(func() { e.protobuf, e.protobufErr = encode(e) })
+	return e.protobuf, e.protobufErr
 }
 
 func (e *Event) encode() {

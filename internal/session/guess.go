@@ -9,19 +9,25 @@ import (
 
 // The limits on wrong secretKeys, within a minute.
 const (
-	guessWindow     = time.Minute
-	guessesCaller   = 5   // of a caller on an id: then they are not compared any more
-	guessesID       = 100 // on an id: then only those of callers who have made none are
+	guessWindow   = time.Minute
+	guessesCaller = 5   // of a caller on an id: then they are not compared any more
+	guessesID     = 100 // on an id: then only those of callers who have made none are
+	guessesAll    = 300 // of a caller on all ids
+
+	// maxGuessEntries bounds the memory. What is counted is never forgotten early, else whoever makes up ids could have
+	// all counts forgotten: who is not known yet is refused instead.
 	maxGuessEntries = 100_000
+	forgetEvery     = time.Second
 )
 
 // guesses counts wrong secretKeys by caller and requested id, whether or not a session has the id.
 type guesses struct {
 	now Clock
 
-	mu      sync.Mutex // guards the fields below
-	callers map[guessKey]guessCount
+	mu      sync.Mutex              // guards the fields below
+	callers map[guessKey]guessCount // by caller and id; without an id, on all
 	ids     map[string]guessCount
+	forgot  Time // when what is over was last forgotten
 }
 
 type guessKey struct{ user, id string }
@@ -48,17 +54,24 @@ func (g *guesses) begin(caller Caller, id string) guessVerdict {
 	now := g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := guessKey{caller.User, id}
+	key, all := guessKey{caller.User, id}, guessKey{user: caller.User}
 	mine := g.callers[key].at(now)
-	if mine >= guessesCaller || mine > 0 && g.ids[id].at(now) >= guessesID {
+	if mine >= guessesCaller || mine > 0 && g.ids[id].at(now) >= guessesID || g.callers[all].at(now) >= guessesAll || g.full(now) {
 		return guessRefused
 	}
-	if len(g.callers)+len(g.ids) > maxGuessEntries {
-		g.forget(now)
-	}
 	g.callers[key] = g.callers[key].more(now)
+	g.callers[all] = g.callers[all].more(now)
 	g.ids[id] = g.ids[id].more(now)
 	return guessAllowed
+}
+
+// full requires mu. It tells whether there is no room, and makes some if that was not tried lately.
+func (g *guesses) full(now Time) bool {
+	if len(g.callers)+len(g.ids) >= maxGuessEntries && now >= g.forgot.Add(forgetEvery) {
+		g.forgot = now
+		g.forget(now)
+	}
+	return len(g.callers)+len(g.ids) >= maxGuessEntries
 }
 
 // settle takes the count of an allowed guess back, unless it was wrong.
@@ -69,6 +82,7 @@ func (g *guesses) settle(caller Caller, id string, verdict guessVerdict, wrong b
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	takeBack(g.callers, guessKey{caller.User, id})
+	takeBack(g.callers, guessKey{user: caller.User})
 	takeBack(g.ids, id)
 }
 
@@ -95,10 +109,6 @@ func (g *guesses) forget(now Time) {
 		if count.until <= now {
 			delete(g.ids, id)
 		}
-	}
-	if len(g.callers)+len(g.ids) > maxGuessEntries { // someone makes them up: memory counts more than their minute
-		clear(g.callers)
-		clear(g.ids)
 	}
 }
 

@@ -67,12 +67,33 @@ func TestGuessesOfManyOnOneSession(t *testing.T) {
 	}
 }
 
-func TestGuessesTakeBoundedMemory(t *testing.T) {
-	g := newGuesses(func() Time { return 1 })
+// Who makes up ids, or callers, must neither fill the memory nor have the guesses of anybody forgotten.
+func TestGuessesTakeBoundedMemoryAndAreNotForgotten(t *testing.T) {
+	now := Time(1)
+	g := newGuesses(func() Time { return now })
+	for range guessesCaller {
+		g.begin(Caller{User: "mallory"}, "s")
+	}
+	refused := 0
 	for i := range 2 * maxGuessEntries {
-		g.begin(Caller{User: "mallory"}, strconv.Itoa(i))
+		if g.begin(Caller{User: "mallory"}, strconv.Itoa(i)) == guessRefused {
+			refused++
+		}
+	}
+	if want := 2*maxGuessEntries - (guessesAll - guessesCaller); refused != want {
+		t.Errorf("%d guesses on made-up ids are refused, want %d", refused, want)
+	}
+	for i := range maxGuessEntries {
+		g.begin(Caller{User: "m" + strconv.Itoa(i)}, "other"+strconv.Itoa(i))
 	}
 	if n := len(g.callers) + len(g.ids); n > maxGuessEntries+2 {
 		t.Errorf("%d entries are kept, want at most %d", n, maxGuessEntries)
+	}
+	if g.begin(Caller{User: "mallory"}, "s") != guessRefused {
+		t.Error("the guesses were forgotten")
+	}
+	now = now.Add(guessWindow + time.Second)
+	if g.begin(Caller{User: "ada"}, "s") != guessAllowed {
+		t.Error("there is no room again after a minute")
 	}
 }

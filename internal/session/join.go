@@ -12,7 +12,7 @@ type JoinRequest struct {
 	ID        string
 	Name      string // who joins; empty: the caller
 	SecretKey string
-	Channels  []int32 // none: the session's defaultChannels
+	Channels  []int32 // none: the session's defaultChannels, or those that the member has
 	UID       string  // if not empty: only if the session has this uid
 	RequestID string
 }
@@ -98,7 +98,11 @@ func (j *join) decide(v *View) (Change, error) {
 	}
 	current, rules, earlier := v.Current, v.Rules, v.Members[1]
 	channels := j.request.Channels
-	if len(channels) == 0 {
+	switch {
+	case len(channels) > 0:
+	case earlier != nil:
+		channels = earlier.Channels
+	default:
 		channels = rules.Spec.DefaultChannels
 	}
 	if earlier != nil && slices.Equal(earlier.Channels, channels) {
@@ -262,14 +266,16 @@ func (l *leave) decide(v *View) (Change, error) {
 			return Change{}, err
 		}
 		l.record = v.Current
-		return Change{}, visible(l.caller, v.Current, v.Members[0])
+		if err := visible(l.caller, v.Current, v.Members[0]); err != nil {
+			return Change{}, err
+		}
+		return Change{}, l.mayRemove(v)
 	}
 	if err := visible(l.caller, v.Current, v.Members[0]); err != nil {
 		return Change{}, err
 	}
-	spec := v.Rules.Spec
-	if l.user != l.caller.User && !l.caller.mayChange(spec) {
-		return Change{}, notAnOwner("remove a member: only the session's owners may")
+	if err := l.mayRemove(v); err != nil {
+		return Change{}, err
 	}
 	l.record = v.Current
 	if v.Members[1] == nil {
@@ -283,9 +289,17 @@ func (l *leave) decide(v *View) (Change, error) {
 	departure.add(kind, v.Members[1])
 	l.record = &departure.record
 	return Change{
-		Kind: Append, Record: &departure.record, Leave: departure.users, Before: formerPrincipal(spec, l.user),
+		Kind: Append, Record: &departure.record, Leave: departure.users, Before: formerPrincipal(v.Rules.Spec, l.user),
 		Events: departure.events, Digest: l.digest,
 	}, nil
+}
+
+// mayRemove is a PermissionDenied fault if the caller may not end the user's membership.
+func (l *leave) mayRemove(v *View) error {
+	if l.user != l.caller.User && !l.caller.mayChange(v.Rules.Spec) {
+		return notAnOwner("remove a member: only the session's owners may")
+	}
+	return nil
 }
 
 // departure is the end of memberships in one change.

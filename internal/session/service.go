@@ -211,14 +211,10 @@ func (s *Service) Delete(ctx context.Context, caller Caller, r DeleteRequest) er
 
 // visible is NotFound unless there is a session that the caller may see.
 func visible(caller Caller, record *Record, member *Member) error {
-	if record == nil {
+	if record == nil || !caller.maySee(record, member) {
 		return notFound()
 	}
-	see, err := caller.maySee(record, member)
-	if err == nil && !see {
-		err = notFound()
-	}
-	return err
+	return nil
 }
 
 // changeable checks, in the order that the API promises, that there is a session, that the caller may see it and may

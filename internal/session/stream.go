@@ -77,20 +77,27 @@ type Stream struct {
 
 	place   Place
 	pending []*Event // are to be delivered before anything else; the place is past them
-	doubt   bool     // an event was delivered that may have ended the right to read
+	doubt   bool     // something may have ended the right to read
+	settled int64    // the sequence of the last event that put it in doubt
 	over    bool     // after pending, nothing comes any more
 }
 
 // batchBytes is how much of the log a stream takes at once.
 const batchBytes = 64 << 10
 
-// start finds the place to begin at. The tail is watched by now, so nothing falls between it and the log.
+// start finds the place to begin at. The tail is watched by now, so nothing falls between it and the log. The right to
+// read is looked up once more: had it ended before the head was read, then nothing after the head would tell.
 func (s *Stream) start(ctx context.Context, given string, cursor *Cursor) error {
 	log, err := s.service.store.Log(ctx, s.uid, 0, 0, 0)
 	if err != nil {
 		return err
 	}
 	if log.Record == nil {
+		return notFound()
+	}
+	if record, _, err := s.service.readable(ctx, s.caller, s.id); err != nil {
+		return err
+	} else if record.UID != s.uid {
 		return notFound()
 	}
 	head := log.Record.Head.Sequence
@@ -157,21 +164,26 @@ func (s *Stream) takePending() []*Event {
 	return taken
 }
 
-// deliver appends those that the reader wants, up to the first that puts the right to read in doubt or is the last.
-// What is found may lie in the memory that it appends to.
+// deliver appends those that the reader wants, up to the first that puts the right to read in doubt or is the last. The
+// user's own departure is told before the doubt is settled; another version of the session only after it, because who
+// may not read it any more is not to see it. What is found may lie in the memory that it appends to.
 func (s *Stream) deliver(events, found []*Event) []*Event {
 	for i, e := range found {
 		if e.Kind == MessagePublished && len(s.channels) > 0 && !slices.Contains(s.channels, e.Channel) {
 			continue
 		}
+		if s.raisesDoubt(e) {
+			s.doubt, s.settled = true, e.Sequence
+			if e.Kind != SessionUpdated {
+				events = append(events, e)
+				i++
+			}
+			s.pending = append(s.pending, found[i:]...)
+			return events
+		}
 		events = append(events, e)
 		if e.Kind.Ends() || e.Kind == AccessRevoked {
 			s.over = true
-			return events
-		}
-		if s.raisesDoubt(e) {
-			s.doubt = true
-			s.pending = append(s.pending, found[i+1:]...)
 			return events
 		}
 	}
@@ -180,7 +192,7 @@ func (s *Stream) deliver(events, found []*Event) []*Event {
 
 // raisesDoubt tells whether the caller's right to read may have ended with the event.
 func (s *Stream) raisesDoubt(e *Event) bool {
-	if s.caller.Admin {
+	if s.caller.Admin || e.Sequence <= s.settled {
 		return false
 	}
 	switch e.Kind {
@@ -213,9 +225,25 @@ func (s *Stream) Advance(ctx context.Context) error {
 	case log.Record == nil:
 		s.over = true
 	case log.First > next, log.Record.Head.Sequence < s.place.Sequence:
-		s.pending = append(s.pending, s.reset(log.Record))
+		return s.startOver(ctx)
 	}
 	return nil
+}
+
+// startOver goes on from the present head, because the log has a gap. In the gap the right to read may have ended.
+func (s *Stream) startOver(ctx context.Context) error {
+	log, err := s.service.store.Log(ctx, s.uid, s.place.Sequence, 0, 0)
+	if err != nil {
+		return err
+	}
+	if log.Record == nil {
+		return nil // it has just ended: the next Load tells
+	}
+	s.pending = append(s.pending, s.reset(log.Record))
+	if s.caller.Admin {
+		return nil
+	}
+	return s.settleDoubt(ctx)
 }
 
 // take takes as many of the events as a batch has room for, and at least one. The rest is read again.
@@ -242,9 +270,10 @@ func (s *Stream) end(last *Event) {
 // settleDoubt ends the stream if the caller may no longer read.
 func (s *Stream) settleDoubt(ctx context.Context) error {
 	record, _, err := s.service.readable(ctx, s.caller, s.id)
+	same := record != nil && record.UID == s.uid
 	switch {
-	case err == nil && record.UID == s.uid:
-	case err == nil || fault.Is(err, fault.NotFound):
+	case err == nil && same:
+	case err == nil || fault.Is(err, fault.NotFound), fault.Is(err, fault.PermissionDenied) && !same:
 		// The session may have ended, and then its last event is on its way.
 		log, err := s.service.store.Log(ctx, s.uid, s.place.Sequence, 0, 0)
 		if err != nil {

@@ -33,13 +33,14 @@ func (s *Service) Update(ctx context.Context, caller Caller, r UpdateRequest) (R
 	}
 
 	update := update{service: s, caller: caller, request: r}
-	write := Write{
-		ID: r.ID, Users: append([]string{caller.User}, r.Draft.BlockedUsers...), Size: len(r.Draft.Options) + writeOverhead,
-		Decide: update.decide,
+	document := r.Draft.AppendJSON(nil)
+	write := Write{ID: r.ID, Users: []string{caller.User}, Size: len(document) + writeOverhead, Decide: update.decide}
+	if r.Mask.fieldsOf(r.Draft).Has(FieldBlockedUsers) && len(r.Draft.BlockedUsers) <= MaxUsers { // more are refused anyway
+		write.Users = append(write.Users, r.Draft.BlockedUsers...)
 	}
 	if r.RequestID != "" {
 		write.Request = s.requests.key("update", caller, r.ID, r.RequestID)
-		update.digest = s.requests.digest(r.Draft, r.Draft.AppendJSON(nil), r.Mask.String())
+		update.digest = s.requests.digest(r.Draft, document, r.Mask.String())
 	}
 	if err := s.store.Write(ctx, &write); err != nil {
 		return Result{}, err
@@ -107,9 +108,8 @@ func (u *update) decide(v *View) (Change, error) {
 
 // removeBlocked ends the memberships of those who are blocked from now on.
 func (u *update) removeBlocked(v *View, d *departure) {
-	for i, user := range u.request.Draft.BlockedUsers {
-		member := v.Members[1+i]
-		if member != nil && slices.Contains(d.rules.Spec.BlockedUsers, user) && !slices.Contains(d.users, user) {
+	for _, member := range v.Members[1:] {
+		if member != nil && slices.Contains(d.rules.Spec.BlockedUsers, member.User) && !slices.Contains(d.users, member.User) {
 			d.add(MemberRemoved, member)
 		}
 	}

@@ -174,3 +174,20 @@ func must(b []byte, err error) []byte {
 	}
 	return b
 }
+
+// A frame that claims a length of 64 bits must end its own connection, and nothing else.
+func TestAWebSocketFrameThatClaimsTooMuch(t *testing.T) {
+	id := room(t)
+	s := dialSocket(t, id, "", "user-1")
+	s.next(t)
+	frame := []byte{0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4}
+	if _, err := s.conn.NetConn().Write(frame); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.frames:
+	case <-time.After(patience):
+		t.Error("the socket stays open")
+	}
+	get(t, id).ok(t)
+}
