@@ -107,7 +107,7 @@ func (j *join) decide(v *View) (Change, error) {
 	}
 	if earlier != nil && slices.Equal(earlier.Channels, channels) {
 		j.answer(v, current, earlier)
-		return Change{}, nil
+		return Change{Digest: j.digest}, nil
 	}
 	if most := rules.Settings.MaxMembers; earlier == nil && most != 0 && int64(current.Head.Members) >= most {
 		return Change{}, fault.New(fault.FailedPrecondition, "SESSION_FULL", "the session has as many members as options.maxMembers allows")
@@ -279,7 +279,7 @@ func (l *leave) decide(v *View) (Change, error) {
 	}
 	l.record = v.Current
 	if v.Members[1] == nil {
-		return Change{}, nil
+		return Change{Digest: l.digest}, nil
 	}
 	kind := MemberLeft
 	if l.user != l.caller.User {

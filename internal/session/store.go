@@ -154,7 +154,8 @@ type Change struct {
 	// from now on. A member finds the session whatever an Update says.
 	Before, After []string
 
-	// Digest is kept with the write's Request.
+	// Digest is kept with the write's Request. A Change of kind Nothing is kept, too, if it has one: it says that the
+	// request was done, and that there was nothing to do.
 	Digest Digest
 }
 

@@ -159,6 +159,9 @@ func (b *blocks) land(key blockKey, f *flight) {
 	kept.holder.evict = func() { b.evict(key, kept) }
 	b.cached[key] = kept
 	bytes := 0
+	if r := f.log.Record; r != nil {
+		bytes = len(r.Document)
+	}
 	for _, e := range f.log.Events {
 		bytes += e.Size()
 	}

@@ -154,3 +154,29 @@ func TestTheFormOfARequestID(t *testing.T) {
 		})
 	}
 }
+
+// A request that had nothing to do was done all the same: its repeat must not do it later.
+func TestARepeatedRequestThatHadNothingToDo(t *testing.T) {
+	id, _ := create(t)
+	leave := func() answer {
+		return do(t, http.MethodPost, sessions+"/"+id+"/leave?requestId=leave-1", object{}, as("user-2"))
+	}
+	leave().ok(t)
+	do(t, http.MethodPost, sessions+"/"+id+"/join", object{}, as("user-2")).ok(t)
+	if got := leave().ok(t)["session"].(object)["memberCount"]; got != 1.0 {
+		t.Errorf("memberCount = %v after the repeat, want 1", got)
+	}
+	join := func(body object) answer {
+		return do(t, http.MethodPost, sessions+"/"+id+"/join?requestId=join-1", body, as("user-2"))
+	}
+	join(object{}).ok(t)
+	join(object{"channels": []any{7}}).refused(t, http.StatusBadRequest, "INVALID_ARGUMENT", "REQUEST_ID_REUSED")
+}
+
+func TestJoiningAgainWithoutChannelsKeepsThem(t *testing.T) {
+	id, _ := create(t)
+	do(t, http.MethodPost, sessions+"/"+id+"/join", object{"channels": []any{2, 5}}, as("user-2")).ok(t)
+	again := do(t, http.MethodPost, sessions+"/"+id+"/join", object{}, as("user-2")).ok(t)
+	want(t, again["member"].(object), object{"channels": []any{2.0, 5.0}})
+	want(t, again["session"].(object), object{"headSequence": "2"})
+}

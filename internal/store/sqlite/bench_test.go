@@ -21,21 +21,100 @@ func BenchmarkCreate(b *testing.B) {
 	})
 }
 
-// BenchmarkPublish publishes into one session.
+// BenchmarkPublish publishes into one session, and into a thousand in turn.
 func BenchmarkPublish(b *testing.B) {
-	eachLoad(b, func(b *testing.B, clients int) {
-		store := openStore(b, Config{Dir: b.TempDir(), Committed: func([]*session.Event) {}})
-		if _, err := (&storetest.Creation{ID: "s", Spec: smallSpec}).Create(b.Context(), store); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := storetest.Join(b.Context(), store, "s", "user-1"); err != nil {
-			b.Fatal(err)
-		}
-		drive(b, clients, func(int) error {
-			_, err := (&storetest.Publication{User: "user-1", Channel: 1, Text: publishedText}).Publish(b.Context(), store, "s")
-			return err
+	for _, sessions := range []int{1, benchRooms} {
+		b.Run("sessions="+strconv.Itoa(sessions), func(b *testing.B) {
+			eachLoad(b, func(b *testing.B, clients int) {
+				store := benchRoomStore(b, sessions)
+				drive(b, clients, func(i int) error {
+					return publishIn(b, store, strconv.Itoa(i%sessions))
+				})
+			})
 		})
+	}
+}
+
+// BenchmarkLog reads 256 events of a log that lies between those of other sessions.
+func BenchmarkLog(b *testing.B) {
+	benchReads(b, func(store *Store, r *session.Record, i int) error {
+		log, err := store.Log(b.Context(), r.UID, int64(1+i%200), 256, 16<<20)
+		if err == nil && len(log.Events) != 256 {
+			b.Errorf("it read %d events", len(log.Events))
+		}
+		return err
 	})
+}
+
+// BenchmarkMessages reads the newest 50 messages of a log that lies between those of other sessions.
+func BenchmarkMessages(b *testing.B) {
+	benchReads(b, func(store *Store, r *session.Record, _ int) error {
+		page, err := store.Messages(b.Context(), &session.MessageQuery{UID: r.UID, Descending: true, Size: 50})
+		if err == nil && len(page.Events) != 50 {
+			b.Errorf("it read %d messages", len(page.Events))
+		}
+		return err
+	})
+}
+
+// benchReads reads logs of 500 events, a hundred of them.
+func benchReads(b *testing.B, read func(store *Store, r *session.Record, i int) error) {
+	const sessions, events = 100, 500
+	store := benchRoomStore(b, sessions)
+	publishMany(b, store, sessions, events)
+	records := make([]*session.Record, sessions)
+	for i := range records {
+		record, _, err := store.Get(b.Context(), strconv.Itoa(i), "")
+		if err != nil {
+			b.Fatal(err)
+		}
+		records[i] = record
+	}
+	drive(b, 1, func(i int) error { return read(store, records[i%sessions], i) })
+}
+
+// publishMany publishes so many events in each of the sessions, in turn.
+func publishMany(b *testing.B, store *Store, sessions, events int) {
+	b.Helper()
+	var group sync.WaitGroup
+	for room := range sessions {
+		group.Go(func() {
+			for range events {
+				if err := publishIn(b, store, strconv.Itoa(room)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+const benchRooms = 1000
+
+// benchRoomStore is a store with sessions that have the ids 0, 1 and so on, and a member each.
+func benchRoomStore(b *testing.B, sessions int) *Store {
+	b.Helper()
+	store := openStore(b, Config{Dir: b.TempDir(), Committed: func([]*session.Event) {}})
+	var group sync.WaitGroup
+	for i := range sessions {
+		group.Go(func() {
+			id := strconv.Itoa(i)
+			_, err := (&storetest.Creation{ID: id, Spec: smallSpec}).Create(b.Context(), store)
+			if err == nil {
+				_, err = storetest.Join(b.Context(), store, id, "user-1")
+			}
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	return store
+}
+
+func publishIn(b *testing.B, store *Store, id string) error {
+	_, err := (&storetest.Publication{User: "user-1", Channel: 1, Text: publishedText}).Publish(b.Context(), store, id)
+	return err
 }
 
 var publishedText = strings.Repeat("x", 100)

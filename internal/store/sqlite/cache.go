@@ -1,6 +1,13 @@
 package sqlite
 
-import "github.com/parleyhq/parley/internal/session"
+import (
+	"cmp"
+	"database/sql/driver"
+	"slices"
+	"strings"
+
+	"github.com/parleyhq/parley/internal/session"
+)
 
 // Bounds of the cache.
 const (
@@ -18,7 +25,10 @@ type cache struct {
 	byTime map[session.Time]*cached // by createTime
 	byID   map[string]*cached       // the same ones
 	dirty  []*cached                // those whose head is newer than its row, and some that are forgotten
+	heads  []*state                 // of flush: used again
 	bytes  int
+
+	position int64 // the newest that was given to an event; 0: it is not known
 }
 
 // cached is what is remembered of one session.
@@ -98,10 +108,11 @@ func (c *cache) join(s *cached, m *session.Member) {
 }
 
 // advance remembers what an Append or an Update did.
-func (c *cache) advance(s *cached, change *session.Change, rules *session.Rules, now session.Time) {
+func (c *cache) advance(t *turn) {
+	s, change, rules, now := t.session, &t.change, t.rules, t.view.Now
 	before := s.record
 	c.weigh(s, recordSize(change.Record)-recordSize(before))
-	s.record = change.Record
+	s.record, s.last = change.Record, t.last
 	for _, user := range change.Leave {
 		delete(s.members, user)
 	}
@@ -151,28 +162,55 @@ func (s *state) nextTrim(settings *session.Settings, now session.Time) session.T
 
 // flush writes the heads that are newer than their rows.
 func (c *cache) flush(conn *conn) error {
+	c.heads = c.heads[:0]
 	for _, s := range c.dirty {
-		if !s.dirty {
-			continue
+		if s.dirty {
+			c.heads = append(c.heads, &s.state)
+			s.dirty = false
 		}
-		if err := conn.putHead(&s.state); err != nil {
-			return err
-		}
-		s.dirty = false
 	}
 	clear(c.dirty)
 	c.dirty = c.dirty[:0]
+	slices.SortFunc(c.heads, func(a, b *state) int { return cmp.Compare(a.record.CreateTime, b.record.CreateTime) })
+	err := conn.putHeads(c.heads)
+	clear(c.heads)
 	if c.bytes > cacheBytes {
 		c.shed()
 	}
-	return nil
+	return err
 }
 
-// putHead writes a session's head.
-func (c *conn) putHead(s *state) error {
-	r := s.record
-	return c.exec(`INSERT INTO heads (created, sequence, members, last_message, first, trim_at) VALUES (?, ?, ?, ?, ?, ?)
+// headRows is how many heads one statement writes, if there are so many.
+const headRows = 32
+
+var putHead, putManyHeads = headStatement(1), headStatement(headRows)
+
+// headStatement writes so many heads.
+func headStatement(rows int) string {
+	return `INSERT INTO heads (created, sequence, members, last_message, first, trim_at, last)
+		VALUES ` + strings.Repeat("(?, ?, ?, ?, ?, ?, ?), ", rows-1) + `(?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (created) DO UPDATE SET sequence = excluded.sequence, members = excluded.members,
-			last_message = excluded.last_message, first = excluded.first, trim_at = excluded.trim_at`,
-		int64(r.CreateTime), r.Head.Sequence, int64(r.Head.Members), int64(r.Head.LastMessageTime), s.first, int64(s.trimAt))
+			last_message = excluded.last_message, first = excluded.first, trim_at = excluded.trim_at, last = excluded.last`
+}
+
+// putHeads writes the heads of sessions.
+func (c *conn) putHeads(heads []*state) error {
+	var args []driver.Value
+	for len(heads) > 0 {
+		text, n := putHead, 1
+		if len(heads) >= headRows {
+			text, n = putManyHeads, headRows
+		}
+		args = args[:0]
+		for _, s := range heads[:n] {
+			head := &s.record.Head
+			args = append(args, int64(s.record.CreateTime), head.Sequence, int64(head.Members), int64(head.LastMessageTime),
+				s.first, int64(s.trimAt), s.last)
+		}
+		if err := c.exec(text, args...); err != nil {
+			return err
+		}
+		heads = heads[n:]
+	}
+	return nil
 }

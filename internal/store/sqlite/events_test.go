@@ -31,12 +31,18 @@ var smallMessage = (&session.Message{Kind: session.ContentText, Text: "x"}).Appe
 func storeOf(t *testing.T, config Config, ids ...string) *Store {
 	t.Helper()
 	store := openStore(t, config)
+	createAll(t, store, ids...)
+	return store
+}
+
+// createAll creates the sessions of these ids.
+func createAll(t *testing.T, store *Store, ids ...string) {
+	t.Helper()
 	for _, id := range ids {
 		if err := store.Write(t.Context(), create(id, smallSpec)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return store
 }
 
 // wantPublished checks that a session's log has exactly the messages that were acknowledged, without a hole, and that
@@ -131,6 +137,10 @@ func TestHeadsAfterALostTransaction(t *testing.T) {
 	}}
 	store := storeOf(t, config, "a", "b")
 	acknowledged := make(map[string]int)
+	for _, id := range []string{"a", "b"} { // so that blocks end within the groups
+		acknowledged[id] = 30
+		publishMore(t, store, 30, id)
+	}
 	full := 0
 	for range 3 {
 		writes := make([]*session.Write, 40)
@@ -196,9 +206,15 @@ func TestPurgeOfALargeSession(t *testing.T) {
 	fill()
 	joinMany(t, store, "s", members)
 	before := pages()
+	record, _, err := store.Get(t.Context(), "s", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := record.UID
 	if err := storetest.End(t.Context(), store, "s"); err != nil {
 		t.Fatal(err)
 	}
+	wantEnded(t, store, uid, false)
 	rows := int64(messages + 2*members)
 	for steps := 0; ; steps++ {
 		left := countRows(t, store)
@@ -212,12 +228,37 @@ func TestPurgeOfALargeSession(t *testing.T) {
 			t.Fatalf("%d rows are left after %d steps", left, steps)
 		}
 		tidyOnce(t, store)
+		wantIndexed(t, store)
+		wantEnded(t, store, uid, steps >= members/tidyRows)
 	}
 	tidyNow(t, store)
 	wantIndexed(t, store)
+	wantCount(t, store, 0, `SELECT count(*) FROM event_blocks`)
 	fill()
 	if after := pages(); after > before+8 {
 		t.Errorf("the file has %d pages, and had %d: space was not used again", after, before)
+	}
+}
+
+// wantEnded checks that the log of a session that has ended is whole, or that none of it is kept if it is purged.
+func wantEnded(t *testing.T, store *Store, uid session.UID, purged bool) {
+	t.Helper()
+	first, after, end := int64(0), int64(0), int64(2)
+	for after < end-1 {
+		log, err := store.Log(t.Context(), uid, after, 1000, 1<<30)
+		if err != nil || log.Record != nil || log.End == nil {
+			t.Fatalf("Log = %+v, %v, want an end", log, err)
+		}
+		first, end = log.First, log.End.Sequence
+		after = max(after, first-1)
+		for _, event := range log.Events {
+			if after++; event.Sequence != after {
+				t.Fatalf("the event %d stands where %d is to be", event.Sequence, after)
+			}
+		}
+	}
+	if purged != (first == end) || !purged && first != 2 {
+		t.Errorf("the log is kept from %d, and its end is %d; purged: %v", first, end, purged)
 	}
 }
 
@@ -275,7 +316,7 @@ func TestLargeEventsGoInPieces(t *testing.T) {
 			return err
 		}
 		e := &engine{conn: c}
-		found, err = e.oldestEvents(int64(record.record.CreateTime), &left, func(int64, session.Time) bool { return false })
+		found, err = e.oldestEvents(record.chain(), &left, func(int64, session.Time) bool { return false })
 		return err
 	})
 	if err != nil || left != 0 || found.end > 12 || found.end < 5 {

@@ -32,7 +32,7 @@ func TestIndexIsComplete(t *testing.T) { //nolint:tparallel // its subtests foll
 			}
 			tidyNow(t, store)
 			wantIndexed(t, store)
-			wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> '' OR log > 0`)
+			wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> '' OR log <> 0`)
 		})
 	}
 }
@@ -132,7 +132,7 @@ func wantIndexed(t *testing.T, store *Store) {
 	}
 }
 
-const purged = ` WHERE created NOT IN (SELECT created FROM tombstones WHERE users <> '' OR log > 0)`
+const purged = ` WHERE created NOT IN (SELECT created FROM tombstones WHERE users <> '' OR log <> 0)`
 
 // wantLogs checks that heads, events and members agree.
 func wantLogs(t *testing.T, c *conn) {
@@ -146,9 +146,19 @@ func wantLogs(t *testing.T, c *conn) {
 		`SELECT count(*) FROM heads h WHERE last_message < coalesce((SELECT max(time) FROM events
 			WHERE session = h.created AND kind = 8), 0)`,
 		`SELECT count(*) FROM events WHERE session NOT IN (SELECT created FROM heads)
-			AND session NOT IN (SELECT created FROM tombstones WHERE log > 0)`,
+			AND session NOT IN (SELECT created FROM tombstones WHERE log <> 0)`,
 		`SELECT count(*) FROM members WHERE session NOT IN (SELECT created FROM heads)
-			AND session NOT IN (SELECT created FROM tombstones WHERE log > 0)`,
+			AND session NOT IN (SELECT created FROM tombstones WHERE log <> 0)`,
+		// Every chain leads from its head to its first event.
+		`SELECT count(*) FROM heads h WHERE last <> coalesce((SELECT max(position) FROM events WHERE session = h.created), 0)`,
+		`SELECT count(*) FROM events e JOIN heads h ON h.created = e.session LEFT JOIN events p ON p.position = e.prev
+			WHERE e.sequence > max(h.first, 2) AND (p.session, p.sequence) IS NOT (e.session, e.sequence - 1)`,
+		`SELECT count(*) FROM events WHERE sequence = 2 AND prev <> 0`,
+		// The blocks have their ends, and no others have.
+		`SELECT count(*) FROM event_blocks b LEFT JOIN events e ON e.position = b.position
+			WHERE (e.session, e.sequence) IS NOT (b.session, 64 * b.block + 63)`,
+		`SELECT count(*) FROM events e LEFT JOIN event_blocks b ON (b.session, b.block) = (e.session, e.sequence / 64)
+			WHERE e.sequence % 64 = 63 AND b.position IS NOT e.position`,
 	} {
 		if n, err := c.integer(wrong); n != 0 || err != nil {
 			t.Errorf("%s: %d, %v", wrong, n, err)
@@ -264,7 +274,7 @@ func TestTidy(t *testing.T) {
 		tidyNow(t, store)
 		wantIndexed(t, store)
 		wantSessions(t, store, left)
-		wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> '' OR log > 0`)
+		wantCount(t, store, 0, `SELECT count(*) FROM tombstones WHERE users <> '' OR log <> 0`)
 		wantCount(t, store, tombstones, `SELECT count(*) FROM tombstones`)
 		wantCount(t, store, requests, `SELECT count(*) FROM requests`)
 	}

@@ -57,23 +57,29 @@ func (e *engine) purgeOne(created int64, name string, users []string) error {
 	return e.exec(`UPDATE tombstones SET users = '' WHERE created = ?`, created)
 }
 
+// onlyMembers stands in a tombstone's log for a session that has members to purge, and no events.
+const onlyMembers = -1
+
 // purgeLogs takes away the events and the members of ended sessions, and takes those out of the lookups by user.
 func (e *engine) purgeLogs(left *int) error {
-	found, err := e.integers(`SELECT created FROM tombstones WHERE log > 0 ORDER BY created LIMIT ?`, int64(tidySessions))
+	type remains struct{ created, log int64 }
+	var found []remains
+	err := e.query(`SELECT created, log FROM tombstones WHERE log <> 0 ORDER BY created LIMIT ?`, []driver.Value{int64(tidySessions)},
+		func(row []driver.Value) error {
+			found = append(found, remains{row[0].(int64), row[1].(int64)})
+			return nil
+		})
 	if err != nil {
 		return err
 	}
-	for _, created := range found {
-		if err := e.purgeMembers(created, left); err != nil {
-			return err
-		}
-		if err := e.purgeEvents(created, left); err != nil {
+	for _, r := range found {
+		if err := e.purgeMembers(r.created, left); err != nil {
 			return err
 		}
 		if *left <= 0 {
 			return nil
 		}
-		if err := e.exec(`UPDATE tombstones SET log = 0 WHERE created = ?`, created); err != nil {
+		if err := e.purgeEvents(r.created, r.log, left); err != nil {
 			return err
 		}
 	}
@@ -104,43 +110,74 @@ func (e *engine) purgeMembers(created int64, left *int) error {
 	return e.changeMembers(created, users, nil)
 }
 
-func (e *engine) purgeEvents(created int64, left *int) error {
-	if *left <= 0 {
+// walkBack is the events of the session ?1 from the position ?2 back.
+const walkBack = `WITH RECURSIVE back (position, sequence, prev, size) AS (
+		SELECT position, sequence, prev, octet_length(doc) FROM events WHERE position = ?2 AND session = ?1
+		UNION ALL
+		SELECT e.position, e.sequence, e.prev, octet_length(e.doc) FROM back JOIN events e ON e.position = back.prev
+			WHERE e.session = ?1)
+	SELECT position, sequence, prev, size FROM back LIMIT ?3`
+
+// purgeEvents takes away events of an ended session from a position back, and notes in the tombstone where to go on.
+// From then on none is kept for those who read: what is left would be followed by a hole.
+func (e *engine) purgeEvents(created, from int64, left *int) error {
+	var positions []int64
+	newest, oldest, next := int64(0), int64(0), int64(0)
+	bytes := 0
+	err := e.query(walkBack, []driver.Value{created, from, int64(*left)}, func(row []driver.Value) error {
+		positions, oldest, next = append(positions, row[0].(int64)), row[1].(int64), row[2].(int64)
+		newest = max(newest, oldest)
+		size, _ := row[3].(int64)
+		if bytes += int(size); bytes > tidyBytes {
+			*left = 0
+			return errStop
+		}
 		return nil
-	}
-	found, err := e.oldestEvents(created, left, func(int64, session.Time) bool { return false })
+	})
 	if err != nil {
 		return err
 	}
-	return e.exec(`DELETE FROM events WHERE session = ? AND sequence < ?`, created, found.end)
+	if *left > len(positions) { // it went to the end
+		next = 0
+	}
+	*left -= len(positions)
+	if err := e.deleteEvents(created, positions, oldest/blockSize, newest/blockSize+1); err != nil {
+		return err
+	}
+	return e.exec(`UPDATE tombstones SET log = ?, first = sequence WHERE created = ?`, next, created)
 }
 
 // oldest are the oldest events of a log, those that are to go.
 type oldest struct {
-	end  int64        // the sequence after theirs
-	kept session.Time // of the event at end; 0: there is none, or it is to go too, later
+	positions []int64
+	end       int64        // the sequence after theirs
+	kept      session.Time // of the event at end; 0: there is none, or it is to go too, later
 }
+
+const selectSizes = `SELECT position, sequence, time, octet_length(doc) FROM events WHERE position IN ` + walk + ` ORDER BY position`
 
 // oldestEvents looks for the oldest events, up to the first that is to be kept, and no more than are left to do. If
 // there may be more then nothing is left.
-func (e *engine) oldestEvents(created int64, left *int, keep func(sequence int64, t session.Time) bool) (found oldest, err error) {
+func (e *engine) oldestEvents(l *chain, left *int, keep func(sequence int64, t session.Time) bool) (oldest, error) {
+	found := oldest{end: l.oldest()}
 	bytes := 0
-	err = e.query(`SELECT sequence, time, octet_length(doc) FROM events WHERE session = ? ORDER BY sequence LIMIT ?`,
-		[]driver.Value{created, int64(max(*left, 0))}, func(row []driver.Value) error {
-			sequence, t := row[0].(int64), session.Time(row[1].(int64))
-			if keep(sequence, t) {
-				found.end, found.kept = sequence, t
-				return errStop
-			}
-			found.end = sequence + 1
-			*left--
-			size, _ := row[2].(int64)
-			if bytes += int(size); bytes > tidyBytes {
-				*left = 0
-				return errStop
-			}
-			return nil
-		})
+	visit := func(row []driver.Value) error {
+		sequence, t := row[1].(int64), session.Time(row[2].(int64))
+		if keep(sequence, t) {
+			found.kept = t
+			return errStop
+		}
+		if *left <= 0 || bytes > tidyBytes {
+			*left = 0
+			return errStop
+		}
+		*left--
+		found.positions, found.end = append(found.positions, row[0].(int64)), sequence+1
+		size, _ := row[3].(int64)
+		bytes += int(size)
+		return nil
+	}
+	err := eachBlock(l.oldest(), l.head, false, func(from, to int64) error { return e.part(l, selectSizes, from, to, visit) })
 	return found, err
 }
 
@@ -187,7 +224,7 @@ func (e *engine) trimOne(created int64, now session.Time, left *int) error {
 	default:
 		s.trimAt = kept.Add(ttl)
 	}
-	return e.putHead(s)
+	return e.putHeads([]*state{s})
 }
 
 // trimLog takes away the events of a session that are too old or too many, and sets first. It returns the time of the
@@ -206,11 +243,13 @@ func (e *engine) trimLog(s *state, settings session.Settings, now session.Time, 
 		}
 		s.first = 2
 	}
-	created := int64(s.record.CreateTime)
-	found, err := e.oldestEvents(created, left, keep)
+	log := s.chain()
+	found, err := e.oldestEvents(log, left, keep)
 	if err != nil {
 		return 0, err
 	}
-	s.first = max(s.first, found.end)
-	return found.kept, e.exec(`DELETE FROM events WHERE session = ? AND sequence < ?`, created, s.first)
+	if s.first = found.end; s.first > log.head {
+		s.last = 0
+	}
+	return found.kept, e.deleteEvents(log.created(), found.positions, log.first/blockSize, s.first/blockSize)
 }

@@ -80,41 +80,32 @@ func (r *logReader) read(uid session.UID, now session.Time) error {
 	if r.after < 1 && found.first <= 1 {
 		r.add(record.Created())
 	}
-	return r.readEvents(uid, record.ID)
+	return r.readEvents(found.chain())
 }
 
 // readEnded reads what is left of a session that has ended.
-func (r *logReader) readEnded(uid session.UID) (err error) {
-	if r.result.End, err = r.findEnding(uid); err != nil || r.result.End == nil {
+func (r *logReader) readEnded(uid session.UID) error {
+	end, log, err := r.findEnding(uid)
+	if err != nil || end == nil {
 		return err
 	}
-	r.result.First = r.result.End.Sequence
-	err = r.query(`SELECT min(sequence) FROM events WHERE session = ?`, []driver.Value{int64(uid.Time())},
-		func(row []driver.Value) error {
-			if first, ok := row[0].(int64); ok {
-				r.result.First = first
-			}
-			return nil
-		})
-	if err != nil {
-		return err
-	}
-	return r.readEvents(uid, r.result.End.ID)
+	r.result.End, r.result.First = end, log.first
+	return r.readEvents(log)
 }
 
-func (r *logReader) readEvents(uid session.UID, id string) error {
-	if r.full() {
+func (r *logReader) readEvents(log *chain) error {
+	rows := int64(min(r.limit, readRows) - len(r.result.Events))
+	if r.full() || r.after >= log.head {
 		return nil
 	}
-	return r.query(`SELECT `+eventColumns+` FROM events WHERE session = ? AND sequence > ? ORDER BY sequence LIMIT ?`,
-		[]driver.Value{int64(uid.Time()), r.after, int64(min(r.limit, readRows) - len(r.result.Events))},
-		func(row []driver.Value) error {
-			r.add(readEvent(uid, id, row))
-			if r.full() {
-				return errStop
-			}
-			return nil
-		})
+	from := max(r.after+1, log.oldest())
+	return r.events(log, from, from+rows-1, false, func(ev *session.Event) error {
+		r.add(ev)
+		if r.full() {
+			return errStop
+		}
+		return nil
+	})
 }
 
 func (r *logReader) add(ev *session.Event) {
@@ -128,22 +119,23 @@ func (r *logReader) full() bool {
 	return n >= r.limit || r.bytes > r.maxBytes || n%256 == 255 && time.Now().After(r.deadline)
 }
 
-// liveSession is the id of a session that has not ended; empty: it has, or never was.
-func (c *conn) liveSession(uid session.UID, now session.Time) (id string, err error) {
-	err = c.query(`SELECT id FROM sessions WHERE created = ? AND uid = ? AND (expires = 0 OR expires > ?)`,
+// liveLog is the log of a session that has not ended; nil: it has, or never was.
+func (c *conn) liveLog(uid session.UID, now session.Time) (log *chain, err error) {
+	err = c.query(`SELECT s.id, coalesce(h.first, 1), coalesce(h.sequence, 1), coalesce(h.last, 0) FROM `+sessions+`
+		WHERE s.created = ? AND s.uid = ? AND (s.expires = 0 OR s.expires > ?)`,
 		[]driver.Value{int64(uid.Time()), uid[:], int64(now)}, func(row []driver.Value) error {
-			id = idOf(uid, row[0].(string))
+			log = &chain{uid: uid, id: idOf(uid, row[0].(string)), first: row[1].(int64), head: row[2].(int64), last: row[3].(int64)}
 			return nil
 		})
-	return id, err
+	return log, err
 }
 
 // Message implements session.Store.
 func (s *Store) Message(ctx context.Context, uid session.UID, id string) (message *session.Event, err error) {
 	err = s.snapshot(ctx, func(c *conn) error {
-		sessionID, err := c.liveSession(uid, s.now())
-		if sessionID != "" && err == nil {
-			message, err = c.findMessage(uid, sessionID, id)
+		log, err := c.liveLog(uid, s.now())
+		if log != nil && err == nil {
+			message, err = c.findMessage(log, id)
 		}
 		return err
 	})
@@ -171,11 +163,11 @@ func (s *scan) full() bool {
 func (s *Store) Messages(ctx context.Context, q *session.MessageQuery) (*session.MessagePage, error) {
 	page := &session.MessagePage{}
 	err := s.snapshot(ctx, func(c *conn) error {
-		id, err := c.liveSession(q.UID, s.now())
-		if id == "" || err != nil {
+		log, err := c.liveLog(q.UID, s.now())
+		if log == nil || err != nil {
 			return err
 		}
-		return c.readMessages(q, id, page)
+		return c.readMessages(q, log, page)
 	})
 	if err != nil {
 		return nil, err
@@ -183,24 +175,25 @@ func (s *Store) Messages(ctx context.Context, q *session.MessageQuery) (*session
 	return page, nil
 }
 
-func (c *conn) readMessages(q *session.MessageQuery, id string, page *session.MessagePage) error {
-	text := `SELECT ` + eventColumns + ` FROM events WHERE session = ? AND sequence > ? ORDER BY sequence LIMIT ?`
-	edge := q.After
-	if q.Descending {
-		text = `SELECT ` + eventColumns + ` FROM events WHERE session = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?`
-	}
-	if q.Descending && edge == 0 {
-		edge = math.MaxInt64
+func (c *conn) readMessages(q *session.MessageQuery, log *chain, page *session.MessagePage) error {
+	from, to := log.oldest(), log.head
+	switch {
+	case q.Descending && q.After != 0:
+		to = min(to, q.After-1)
+	case !q.Descending && q.After >= log.head:
+		return nil
+	case !q.Descending:
+		from = max(from, q.After+1)
+	default:
 	}
 	next := int64(0)
 	scan := scan{size: q.Size, deadline: time.Now().Add(readTime)}
-	return c.query(text, []driver.Value{int64(q.UID.Time()), edge, int64(readRows + 1)}, func(row []driver.Value) error {
+	return c.events(log, from, to, q.Descending, func(ev *session.Event) error {
 		if scan.full() {
 			page.Next = next
 			return errStop
 		}
 		scan.looked++
-		ev := readEvent(q.UID, id, row)
 		next = ev.Sequence
 		scan.bytes += ev.Size()
 		if ev.Kind == session.MessagePublished && (q.Match == nil || q.Match(ev)) {
@@ -215,8 +208,8 @@ func (c *conn) readMessages(q *session.MessageQuery, id string, page *session.Me
 func (s *Store) Members(ctx context.Context, q *session.MemberQuery) (*session.MemberPage, error) {
 	page := &session.MemberPage{}
 	err := s.snapshot(ctx, func(c *conn) error {
-		id, err := c.liveSession(q.UID, s.now())
-		if id == "" || err != nil {
+		log, err := c.liveLog(q.UID, s.now())
+		if log == nil || err != nil {
 			return err
 		}
 		return c.readMembers(q, page)

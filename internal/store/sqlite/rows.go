@@ -10,7 +10,7 @@ import (
 // columns are those of a session and its head, in the order of readState, and sessions is where they come from.
 const (
 	columns = `s.created, s.uid, s.id, s.type, s.display_name, s.creator, s.updated, s.expires, s.secret_key, s.secret, s.doc,
-		h.sequence, h.members, h.last_message, h.first, h.trim_at`
+		h.sequence, h.members, h.last_message, h.first, h.trim_at, h.last`
 	sessions = `sessions s LEFT JOIN heads h ON h.created = s.created`
 )
 
@@ -23,6 +23,7 @@ const (
 type state struct {
 	record *session.Record
 	first  int64        // the sequence of the oldest event that is kept
+	last   int64        // the position of the newest event that is stored; 0: none is
 	trimAt session.Time // when the log is to be trimmed; 0: never
 }
 
@@ -37,7 +38,7 @@ func readState(row []driver.Value) (state, error) {
 		Members:         int32(row[12].(int64)),
 		LastMessageTime: session.Time(row[13].(int64)),
 	}
-	return state{record: record, first: row[14].(int64), trimAt: session.Time(row[15].(int64))}, nil
+	return state{record: record, first: row[14].(int64), trimAt: session.Time(row[15].(int64)), last: row[16].(int64)}, nil
 }
 
 // readRecord makes a record of a row of columns, less its head: it has that of a session to which nothing has happened.
@@ -113,55 +114,4 @@ func (c *conn) replace(r *session.Record) error {
 		WHERE created = ?`,
 		int64(r.Type), r.DisplayName, int64(r.UpdateTime), int64(r.ExpireTime), int64(r.Secret.KeyID), r.Secret.Hash,
 		string(r.Document), int64(r.CreateTime))
-}
-
-// insertEvent stores an event of the log.
-func (c *conn) insertEvent(created int64, ev *session.Event) error {
-	var doc driver.Value
-	if ev.Document != nil {
-		doc = string(ev.Document)
-	}
-	return c.exec(`INSERT INTO events (session, sequence, kind, channel, time, actor, message_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		created, ev.Sequence, int64(ev.Kind), int64(ev.Channel), int64(ev.Time), ev.Actor, ev.MessageID, doc)
-}
-
-// eventColumns are those of an event, in the order of readEvent.
-const eventColumns = `sequence, kind, channel, time, actor, message_id, doc`
-
-// readEvent makes an event of a row of eventColumns.
-func readEvent(uid session.UID, id string, row []driver.Value) *session.Event {
-	ev := &session.Event{
-		UID:       uid,
-		ID:        id,
-		Sequence:  row[0].(int64),
-		Kind:      session.EventKind(row[1].(int64)),
-		Channel:   int32(row[2].(int64)),
-		Time:      session.Time(row[3].(int64)),
-		Actor:     row[4].(string),
-		MessageID: row[5].(string),
-	}
-	if doc, ok := row[6].(string); ok {
-		ev.Document = []byte(doc)
-	}
-	return ev
-}
-
-// findMessage returns the message of the id in a session's log; nil if there is none.
-func (c *conn) findMessage(uid session.UID, sessionID, id string) (found *session.Event, err error) {
-	created := int64(uid.Time())
-	visit := func(row []driver.Value) error {
-		found = readEvent(uid, sessionID, row)
-		return nil
-	}
-	if t, sequence, ok := session.MadeMessageID(id); ok {
-		err = c.query(`SELECT `+eventColumns+` FROM events
-			WHERE session = ? AND sequence = ? AND kind = ? AND time = ? AND message_id = ''`,
-			[]driver.Value{created, sequence, int64(session.MessagePublished), int64(t)}, visit)
-		if found != nil || err != nil {
-			return found, err
-		}
-	}
-	err = c.query(`SELECT `+eventColumns+` FROM events WHERE session = ? AND message_id = ? AND message_id <> ''`,
-		[]driver.Value{created, id}, visit)
-	return found, err
 }

@@ -28,8 +28,8 @@ const (
 )
 
 // end ends a session: its id is free, and it is found no more. What else there is of it is purged later.
-func (e *engine) end(r *session.Record, ending *session.Event) error {
-	created := int64(r.CreateTime)
+func (e *engine) end(s *state, ending *session.Event) error {
+	r, created := s.record, int64(s.record.CreateTime)
 	waiting, err := e.index.drop(e.conn, created)
 	if err != nil {
 		return err
@@ -52,14 +52,22 @@ func (e *engine) end(r *session.Record, ending *session.Event) error {
 		}
 		users = string(encoded)
 	}
-	logged := int64(0)
-	if r.Head != (session.Head{Sequence: 1}) {
-		logged = 1
-	}
-	return e.exec(`INSERT INTO tombstones (created, uid, id, kind, actor, ended, sequence, display_name, users, log)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	return e.exec(`INSERT INTO tombstones (created, uid, id, kind, actor, ended, sequence, display_name, users, first, log)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		created, r.UID[:], idColumn(r.UID, r.ID), tombstoneKind(ending.Kind), ending.Actor, int64(ending.Time), ending.Sequence,
-		r.DisplayName, users, logged)
+		r.DisplayName, users, s.chain().oldest(), s.toPurge())
+}
+
+// toPurge is what a tombstone's log has of a session that ends.
+func (s *state) toPurge() int64 {
+	switch {
+	case s.last != 0:
+		return s.last
+	case s.record.Head.Members > 0:
+		return onlyMembers
+	default:
+		return 0
+	}
 }
 
 func tombstoneKind(kind session.EventKind) int64 {
@@ -69,9 +77,10 @@ func tombstoneKind(kind session.EventKind) int64 {
 	return tombstoneDeleted
 }
 
-// findEnding returns the last event of a session that has ended; nil if nothing is known of it.
-func (c *conn) findEnding(uid session.UID) (found *session.Event, err error) {
-	err = c.query(`SELECT id, kind, actor, ended, sequence FROM tombstones WHERE created = ? AND uid = ?`,
+// findEnding returns the last event of a session that has ended, and what is kept of its log; nil if nothing is known of
+// it.
+func (c *conn) findEnding(uid session.UID) (found *session.Event, log *chain, err error) {
+	err = c.query(`SELECT id, kind, actor, ended, sequence, first, log FROM tombstones WHERE created = ? AND uid = ?`,
 		[]driver.Value{int64(uid.Time()), uid[:]}, func(row []driver.Value) error {
 			found = &session.Event{
 				UID: uid, ID: idOf(uid, row[0].(string)), Kind: session.SessionDeleted, Actor: row[2].(string),
@@ -80,9 +89,10 @@ func (c *conn) findEnding(uid session.UID) (found *session.Event, err error) {
 			if row[1].(int64) == tombstoneExpired {
 				found.Kind = session.SessionExpired
 			}
+			log = &chain{uid: uid, id: found.ID, first: row[5].(int64), head: found.Sequence - 1, last: row[6].(int64)}
 			return nil
 		})
-	return found, err
+	return found, log, err
 }
 
 // earlier returns what a successful write left under the request's key.
@@ -102,7 +112,7 @@ func (e *engine) earlier(key session.RequestKey, now session.Time) (found *sessi
 const untidy = `SELECT EXISTS (SELECT 1 FROM sessions WHERE expires > 0 AND expires <= ?1)
 	OR EXISTS (SELECT 1 FROM heads WHERE trim_at > 0 AND trim_at <= ?1)
 	OR EXISTS (SELECT 1 FROM tombstones WHERE users <> '')
-	OR EXISTS (SELECT 1 FROM tombstones WHERE log > 0)
+	OR EXISTS (SELECT 1 FROM tombstones WHERE log <> 0)
 	OR EXISTS (SELECT 1 FROM tombstones WHERE ended < ?2)
 	OR EXISTS (SELECT 1 FROM requests WHERE at < ?2)`
 
@@ -199,22 +209,22 @@ func (e *engine) tidy() ([]*session.Event, error) {
 
 // expire ends sessions whose deadline has passed.
 func (e *engine) expire(now session.Time) (events []*session.Event, err error) {
-	var due []*session.Record
+	var due []*state
 	err = e.query(`SELECT `+columns+` FROM `+sessions+` WHERE s.expires > 0 AND s.expires <= ? ORDER BY s.expires LIMIT ?`,
 		[]driver.Value{int64(now), int64(tidySessions)}, func(row []driver.Value) error {
 			found, err := readState(row)
-			due = append(due, found.record)
+			due = append(due, &found)
 			return err
 		})
 	if err != nil {
 		return nil, err
 	}
-	for _, record := range due {
-		ending := record.Ended(session.SessionExpired, "", now)
-		if err := e.end(record, ending); err != nil {
+	for _, s := range due {
+		ending := s.record.Ended(session.SessionExpired, "", now)
+		if err := e.end(s, ending); err != nil {
 			return nil, err
 		}
-		e.cache.drop(record.CreateTime)
+		e.cache.drop(s.record.CreateTime)
 		events = append(events, ending)
 	}
 	return events, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/parleyhq/parley/internal/session"
 )
@@ -18,6 +19,7 @@ type turn struct {
 	change  session.Change
 	rules   *session.Rules // of the change's record, for Append and Update
 	ending  *session.Event // of expired, if it was ended
+	last    int64          // the position of the newest event that the session has stored; for Append and Update
 }
 
 // runWrite runs one write. What it did is remembered, and noted for those who are told, only when all of it is done.
@@ -135,7 +137,7 @@ func (e *engine) lookForMessages(t *turn) error {
 		return nil
 	}
 	for i, id := range t.Messages {
-		message, err := e.findMessage(t.view.Current.UID, t.view.Current.ID, id)
+		message, err := e.findMessage(t.session.chain(), id)
 		if err != nil {
 			return err
 		}
@@ -209,14 +211,14 @@ func (t *turn) single() bool {
 	change := &t.change
 	switch {
 	case change.Kind == session.Nothing:
-		return true
+		return !t.keepsRequest()
 	case t.Request != (session.RequestKey{}):
 		return false
 	case change.Kind == session.Create:
 		return t.expired == nil
 	case change.Kind == session.Append:
-		return len(change.Events) <= 1 && change.Join == nil && len(change.Leave)+len(change.Before)+len(change.After) == 0 &&
-			change.Record.ExpireTime == t.view.Current.ExpireTime
+		return len(change.Events) <= 1 && !slices.ContainsFunc(change.Events, endsBlock) && change.Join == nil &&
+			len(change.Leave)+len(change.Before)+len(change.After) == 0 && change.Record.ExpireTime == t.view.Current.ExpireTime
 	default:
 		return false
 	}
@@ -236,7 +238,7 @@ func (e *engine) do(t *turn) (err error) {
 		t.rules = t.view.Rules
 		return e.extend(t)
 	case session.End:
-		return e.end(t.view.Current, t.change.Events[0])
+		return e.end(&t.session.state, t.change.Events[0])
 	default:
 		return nil
 	}
@@ -246,7 +248,7 @@ func (e *engine) do(t *turn) (err error) {
 func (e *engine) create(t *turn) error {
 	if t.expired != nil {
 		ending := t.expired.Ended(session.SessionExpired, "", t.view.Now)
-		if err := e.end(t.expired, ending); err != nil {
+		if err := e.end(&t.session.state, ending); err != nil {
 			return err
 		}
 		t.ending = ending
@@ -284,22 +286,42 @@ func (e *engine) extend(t *turn) error {
 }
 
 // log stores the events that are to be stored, and the memberships that they are about.
-func (e *engine) log(t *turn) error {
+func (e *engine) log(t *turn) (err error) {
 	created := int64(t.view.Current.CreateTime)
+	t.last = t.session.last
 	for _, ev := range t.change.Events {
 		if ev.Sequence == 0 {
 			continue
 		}
-		if err := e.insertEvent(created, ev); err != nil {
+		if t.last, err = e.append(created, t.last, ev); err != nil {
 			return err
 		}
 	}
 	return e.changeMembers(created, t.change.Leave, t.change.Join)
 }
 
+// append stores an event after the one at prev, and returns its position.
+func (e *engine) append(created, prev int64, ev *session.Event) (position int64, err error) {
+	if e.cache.position == 0 {
+		if e.cache.position, err = e.integer(`SELECT max(position) FROM events`); err != nil {
+			return 0, err
+		}
+	}
+	e.cache.position++ // and is not given to another event if this one fails
+	return e.cache.position, e.insertEvent(created, e.cache.position, prev, ev)
+}
+
+// keepsRequest tells whether the key of the write's request is to be kept.
+func (t *turn) keepsRequest() bool {
+	if t.change.Kind == session.Nothing && (t.change.Digest == (session.Digest{}) || t.view.Current == nil) {
+		return false
+	}
+	return t.Request != (session.RequestKey{})
+}
+
 // keepRequest keeps the key of the write's request, with what it did.
 func (e *engine) keepRequest(t *turn) error {
-	if t.Request == (session.RequestKey{}) {
+	if !t.keepsRequest() {
 		return nil
 	}
 	record := t.change.Record
@@ -329,7 +351,7 @@ func (e *engine) settle(t *turn) {
 			e.cache.drop(t.expired.CreateTime)
 		}
 	case session.Update, session.Append:
-		e.cache.advance(t.session, &t.change, t.rules, t.view.Now)
+		e.cache.advance(t)
 	case session.End:
 		e.cache.drop(t.view.Current.CreateTime)
 	default:

@@ -31,6 +31,7 @@ func testLog(t *testing.T, open Opener) {
 	})
 	t.Run("no holes under concurrency", testSequences(open))
 	t.Run("a part of it", testLogParts(open))
+	t.Run("a part of a long one", testLongLog(open))
 	t.Run("a hole is refused", func(t *testing.T) {
 		store, _ := openFresh(t, open)
 		record := must(t)((&Creation{ID: "s", Spec: publicSpec("user-1")}).Create(t.Context(), store))
@@ -168,6 +169,39 @@ func testLogParts(open Opener) func(t *testing.T) {
 		} {
 			if diff := cmp.Diff(&session.Log{}, readLog(t, store, uid, 0), sameEvents); diff != "" {
 				t.Errorf("the log of an unknown session, %s (-want +got):\n%s", name, diff)
+			}
+		}
+	}
+}
+
+// testLongLog reads a log, that lies between the events of another one, after every sequence.
+func testLongLog(open Opener) func(t *testing.T) {
+	return func(t *testing.T) {
+		const messages, limit = 150, 70
+		store, _ := openFresh(t, open)
+		record := must(t)((&Creation{ID: "s", Spec: publicSpec("user-1")}).Create(t.Context(), store))
+		must(t)((&Creation{ID: "other", Spec: publicSpec("user-1")}).Create(t.Context(), store))
+		want := []*session.Event{record.Created()}
+		for i := range messages {
+			want = append(want, say(t, store, "s", "user-1", strconv.Itoa(i))...)
+			say(t, store, "other", "user-1", "x")
+		}
+		for after := range want {
+			log, err := store.Log(t.Context(), record.UID, int64(after), limit, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantEvents(t, want[after:min(after+limit, len(want))], log.Events)
+		}
+		for _, message := range want[1:] {
+			wantMessage(t, store, record.UID, message.MessageName(), message)
+		}
+		for _, size := range []int{1, 63, 64, 65, messages} {
+			for _, descending := range []bool{false, true} {
+				got := allMessages(t, store, &session.MessageQuery{UID: record.UID, Size: size, Descending: descending})
+				if diff := cmp.Diff(turned(texts(want[1:]), descending), texts(got)); diff != "" {
+					t.Errorf("messages in pages of %d, descending %v (-want +got):\n%s", size, descending, diff)
+				}
 			}
 		}
 	}

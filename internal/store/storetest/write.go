@@ -158,6 +158,19 @@ func testRequests(t *testing.T, open Opener) {
 			t.Errorf("a write that did nothing left %v", seen.Earlier)
 		}
 	})
+	t.Run("also that there was nothing to do, if it says so", func(t *testing.T) {
+		store, _ := openFresh(t, open)
+		record := must(t)((&Creation{ID: "s", Spec: publicSpec("user-1")}).Create(t.Context(), store))
+		decide := func(*session.View) (session.Change, error) { return session.Change{Digest: digest}, nil }
+		for _, id := range []string{"s", "none"} {
+			if err := store.Write(t.Context(), &session.Write{ID: id, Request: key, Decide: decide}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if seen := look(t, store, "s", key); seen.Earlier == nil || seen.Earlier.UID != record.UID || seen.Earlier.Digest != digest {
+			t.Errorf("Earlier = %+v, want the session and the digest", seen.Earlier)
+		}
+	})
 	t.Run("names what was made", func(t *testing.T) {
 		store, clock := openFresh(t, open)
 		record := must(t)(create.Create(t.Context(), store))
