@@ -16,6 +16,14 @@ type Caller struct {
 	Admin bool
 }
 
+// asMember is the user whose membership matters for what the caller may see and read; empty: none does.
+func (c Caller) asMember() string {
+	if c.Admin {
+		return ""
+	}
+	return c.User
+}
+
 // relation is what a user is to a session, by the session's own lists.
 type relation struct {
 	owner, allowed bool

@@ -164,7 +164,7 @@ func (s *Service) readable(ctx context.Context, caller Caller, id string) (*Reco
 	if err := checkSession(id); err != nil {
 		return nil, nil, err
 	}
-	record, member, err := s.store.Get(ctx, id, caller.User)
+	record, member, err := s.store.Get(ctx, id, caller.asMember())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -163,7 +163,7 @@ func (s *Service) Get(ctx context.Context, caller Caller, id string) (*Record, e
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	record, member, err := s.store.Get(ctx, id, caller.User)
+	record, member, err := s.store.Get(ctx, id, caller.asMember())
 	if err != nil {
 		return nil, err
 	}

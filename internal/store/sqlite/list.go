@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -38,7 +39,7 @@ type lister struct {
 	now      session.Time
 	deadline time.Time
 	source   source
-	text     string // selects one candidate, if the condition holds
+	text     string // selects those of a list of candidates for which the condition holds
 	args     []driver.Value
 	result   session.Page
 	looked   int
@@ -52,8 +53,8 @@ type source interface {
 
 func newLister(c *conn, q *session.Query, now session.Time) *lister {
 	l := &lister{conn: c, query: q, now: now, deadline: time.Now().Add(listTime)}
-	l.text = selectByTime + ` AND (s.expires = 0 OR s.expires > ?)`
-	l.args = []driver.Value{int64(0), int64(now)}
+	l.text = selectListed + `(s.expires = 0 OR s.expires > ?)`
+	l.args = []driver.Value{"", int64(now)}
 	if condition, args := filterSQL(q.Filter); condition != "" {
 		l.text += ` AND (` + condition + `)`
 		l.args = append(l.args, args...)
@@ -86,11 +87,11 @@ func (l *lister) users() []string {
 }
 
 func (l *lister) page() (_ *session.Page, err error) {
-	statement, err := l.prepare(l.text) // not kept: each filter has its own
+	statement, release, err := l.statement()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, statement.close()) }()
+	defer func() { err = errors.Join(err, release()) }()
 	for {
 		candidates, err := l.source.next()
 		if err != nil {
@@ -100,15 +101,29 @@ func (l *lister) page() (_ *session.Page, err error) {
 			l.result.Next = nil
 			return &l.result, nil
 		}
-		for i := range candidates {
+		for len(candidates) > 0 {
 			if l.full() {
 				return &l.result, nil
 			}
-			if err := l.look(statement, &candidates[i]); err != nil {
+			n := min(len(candidates), l.room())
+			if err := l.look(statement, candidates[:n]); err != nil {
 				return nil, err
 			}
+			candidates = candidates[n:]
 		}
 	}
+}
+
+// statement prepares the list's statement. It is kept only if it is everybody's: each filter has its own.
+func (l *lister) statement() (s *statement, release func() error, err error) {
+	if l.query.Filter == nil {
+		s, err = l.prepared(l.text)
+		return s, func() error { return nil }, err
+	}
+	if s, err = l.prepare(l.text); err != nil {
+		return nil, nil, err
+	}
+	return s, s.close, nil
 }
 
 // full tells whether the page is to end here, with more to come.
@@ -116,13 +131,25 @@ func (l *lister) full() bool {
 	if len(l.result.Records) >= l.query.Size || l.looked >= listSessions {
 		return true
 	}
-	return l.looked%256 == 255 && time.Now().After(l.deadline)
+	return l.looked > 0 && time.Now().After(l.deadline)
 }
 
-func (l *lister) look(statement *statement, candidate *session.Position) error {
-	l.looked++
-	l.args[0] = int64(candidate.UID.Time())
-	err := statement.query(l.args, func(row []driver.Value) error {
+// room is how many candidates the page has room for, if all of them are kept.
+func (l *lister) room() int { return min(l.query.Size-len(l.result.Records), listSessions-l.looked) }
+
+// look looks candidates up, all with one statement: most of what a candidate costs is its statement.
+func (l *lister) look(statement *statement, candidates []session.Position) error {
+	list := append(make([]byte, 0, 20*len(candidates)), '[')
+	for i := range candidates {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = strconv.AppendInt(list, int64(candidates[i].UID.Time()), 10)
+	}
+	l.args[0] = string(append(list, ']'))
+	l.looked += len(candidates)
+	l.result.Next = &candidates[len(candidates)-1]
+	return statement.query(l.args, func(row []driver.Value) error {
 		found, err := readState(row)
 		if err != nil {
 			return err
@@ -130,8 +157,6 @@ func (l *lister) look(statement *statement, candidate *session.Position) error {
 		l.result.Records = append(l.result.Records, found.record)
 		return nil
 	})
-	l.result.Next = candidate
-	return err
 }
 
 // newSource chooses where a list's candidates come from.

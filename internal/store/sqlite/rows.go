@@ -17,6 +17,11 @@ const (
 const (
 	selectByID   = `SELECT ` + columns + ` FROM ` + sessions + ` WHERE s.id = ? AND s.id <> ''`
 	selectByTime = `SELECT ` + columns + ` FROM ` + sessions + ` WHERE s.created = ?`
+
+	// selectListed begins a statement about the sessions of a JSON array of createTimes, in the array's order: a cross join
+	// is done from left to right.
+	selectListed = `SELECT ` + columns + ` FROM json_each(?) c CROSS JOIN sessions s ON s.created = c.value
+		LEFT JOIN heads h ON h.created = s.created WHERE `
 )
 
 // state is a session with what the store alone knows of its log.
