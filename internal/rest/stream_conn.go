@@ -159,6 +159,7 @@ func (c *streamConn) begun(b *batch, mayBlock bool) (state session.StreamState, 
 	if mayBlock {
 		c.owner.slots <- struct{}{}
 		defer func() { <-c.owner.slots }()
+		c.owner.giveWay()
 	}
 	state = c.fill(b)
 	return state, c.writeNow(b)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -296,6 +297,32 @@ func TestLeftoversAreClearedOnceManyStreamsHaveCome(t *testing.T) {
 			t.Errorf("step %d: due(%d) = %t, want %t", i, step.begun, got, step.want)
 		}
 	}
+}
+
+// Who catches up waits a moment for requests, and not for ever: there may always be some.
+func TestThoseWhoCatchUpGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(slog.New(slog.DiscardHandler))
+		waits := func() time.Duration {
+			begin := time.Now()
+			s.giveWay()
+			return time.Since(begin)
+		}
+		if got := waits(); got != 0 {
+			t.Errorf("without requests it waits %v", got)
+		}
+		s.requests.Add(1)
+		if got := waits(); got == 0 || got > 10*wayTime {
+			t.Errorf("with a request that does not end it waits %v", got)
+		}
+		go func() {
+			time.Sleep(wayTime / 2) //nolint:forbidigo // in a bubble
+			s.requests.Add(-1)
+		}()
+		if got := waits(); got != wayTime {
+			t.Errorf("with a request that ends it waits %v, want %v", got, wayTime)
+		}
+	})
 }
 
 // Ten thousand streams that come and go leave nothing behind.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +20,11 @@ type timing struct {
 
 var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: 3 * time.Minute, sweep: time.Second}
 
-// catchUpSlots is how many streams that are behind are written at a time.
-const catchUpSlots = 2
+// wayTime is about how long a write takes.
+const wayTime = 250 * time.Microsecond
+
+// catchUpSlots is how many streams that are behind are encoded and written at a time.
+const catchUpSlots = 1
 
 // streamRetry is for how long clients are told to wait before they come back.
 const streamRetry = time.Second
@@ -33,7 +37,8 @@ type streams struct {
 	ctx context.Context //nolint:containedctx // it is what reads of the log end by, when the edge closes
 	end context.CancelFunc
 
-	slots chan struct{} // for goroutines that catch up; see streamConn.begun
+	requests atomic.Int64  // that are being answered
+	slots    chan struct{} // for goroutines that catch up; see streamConn.begun
 
 	mu      sync.Mutex // guards the fields below
 	open    map[*streamConn]struct{}
@@ -50,6 +55,16 @@ func newStreams(log *slog.Logger) *streams {
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
+}
+
+// giveWay lets requests that are under way go first, for a moment.
+func (s *streams) giveWay() {
+	for range 4 {
+		if s.requests.Load() == 0 {
+			return
+		}
+		time.Sleep(wayTime) //nolint:forbidigo // it waits for nothing: it makes room
+	}
 }
 
 // add keeps a stream; false: it is too late for it, because the edge drains or the client has gone already.
