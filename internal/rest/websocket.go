@@ -169,7 +169,7 @@ func (socketEvents) OnMessage(socket *gws.Conn, message *gws.Message) {
 func (s *socketConn) publish(answer, frame []byte) []byte {
 	request, err := session.DecodeClientFrame(frame)
 	if err != nil {
-		return s.appendRefusal(answer, "", err)
+		return s.appendRefusal(answer, requestIDIn(frame), err)
 	}
 	request.ID = s.id
 	event, err := s.handler.Service.Publish(s.stream.owner.ctx, s.caller, *request)
@@ -183,7 +183,20 @@ func (s *socketConn) publish(answer, frame []byte) []byte {
 	return append(answer, `}}`...)
 }
 
-// appendRefusal appends what is wrong. The requestId is checked by now, or it is empty.
+// requestIDIn is what a frame that is refused has for its client to know it by, as far as it can be told.
+func requestIDIn(frame []byte) string {
+	var named struct {
+		Publish struct {
+			RequestID string `json:"requestId"`
+		} `json:"publish"`
+	}
+	if json.Unmarshal(frame, &named) != nil || len(named.Publish.RequestID) > session.MaxRequestIDBytes {
+		return ""
+	}
+	return named.Publish.RequestID
+}
+
+// appendRefusal appends what is wrong.
 func (s *socketConn) appendRefusal(answer []byte, requestID string, err error) []byte {
 	f := s.handler.shown(s.stream.owner.ctx, "websocket", s.id, err)
 	encoded, err := json.Marshal(struct {

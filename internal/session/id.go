@@ -6,11 +6,10 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 )
 
-// The lengths of what clients name.
-const (
-	maxIDBytes        = 63
-	maxRequestIDBytes = 64
-)
+const maxIDBytes = 63
+
+// MaxRequestIDBytes is how long a requestId may be.
+const MaxRequestIDBytes = 64
 
 const (
 	idRule   = "must be a letter or digit, and then at most 62 letters, digits, underscores or hyphens"
@@ -107,12 +106,12 @@ func checkSession(id string) error {
 
 // checkRequestID checks a requestId (AIP-155); the empty one stands for none.
 func checkRequestID(id string, v *fault.Violations) {
-	valid := len(id) <= maxRequestIDBytes
+	valid := len(id) <= MaxRequestIDBytes
 	for i := 0; valid && i < len(id); i++ {
 		valid = isAlphanumeric(id[i]) || id[i] == '.' || id[i] == '_' || id[i] == '-'
 	}
 	if !valid {
-		report(v, "requestId", "must be 1 to %d letters, digits, dots, underscores or hyphens", maxRequestIDBytes)
+		report(v, "requestId", "must be 1 to %d letters, digits, dots, underscores or hyphens", MaxRequestIDBytes)
 	}
 }
 

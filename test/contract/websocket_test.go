@@ -127,6 +127,10 @@ func TestAWebSocketFrameThatIsWrong(t *testing.T) {
 			t.Errorf("%s: answer = %v, want an error with the reason %s", frame, answer, reason)
 		}
 	}
+	s.send(t, `{"publish":{"message":{"text":1},"requestId":"r-7"}}`)
+	if answer := s.next(t); answer["requestId"] != "r-7" || answer["error"] == nil {
+		t.Errorf("answer = %v, want an error with the frame's requestId", answer)
+	}
 	s.send(t, `{"publish":{"message":{"text":"still here"}}}`)
 	s.both(t, "ack")
 
