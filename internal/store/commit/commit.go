@@ -74,9 +74,10 @@ type Committer[W any] struct {
 	stopped chan struct{} // closed when the goroutine of run has answered its last write
 
 	// Only the goroutine of run uses these.
-	group  group[W]
-	next   func() (W, bool)
-	refuse func(int, error)
+	group    group[W]
+	previous int // how many writes the group before had
+	next     func() (W, bool)
+	refuse   func(int, error)
 }
 
 // New starts a Committer of the engine, which is the Committer's until Close returns nil.
@@ -162,6 +163,7 @@ func (c *Committer[W]) run() {
 		c.group.begin(first, c.options.Now())
 		err := c.engine.Try(c.next, c.refuse)
 		c.settle(err)
+		c.previous = len(c.group.members)
 		c.group.reset()
 		runtime.Gosched() // who was just answered may submit again, and then there is no need to sleep
 	}
@@ -206,6 +208,10 @@ func (c *Committer[W]) join() *waiter[W] {
 	if empty {
 		// Goroutines that are ready to run may be about to submit. One flush for them too beats a flush sooner.
 		runtime.Gosched()
+		w, _ = c.queue.take(room)
+	}
+	if w == nil && empty && g.gathers(c.previous) {
+		time.Sleep(gatherTime) //nolint:forbidigo // it waits for nothing: it makes room for those who are on their way
 		w, _ = c.queue.take(room)
 	}
 	return w

@@ -13,6 +13,7 @@ type group[W any] struct {
 	start    time.Time
 	taken    bool // the engine has the first member; each later one is added as the engine takes it
 	complete bool // no more join
+	gathered bool // it has waited for more once
 
 	committed []W // for Options.Committed; kept for its memory
 }
@@ -28,6 +29,23 @@ func (g *group[W]) begin(first *waiter[W], now time.Time) {
 func (g *group[W]) add(w *waiter[W]) {
 	g.members = append(g.members, w)
 	g.bytes += w.size
+}
+
+// Who was answered together comes back together. A group that begins with the first of them waits once, and very
+// briefly, for the others: else it would flush for few, and the others wait for that flush and then for their own.
+const (
+	gatherTime = 50 * time.Microsecond
+	gatherMany = 16 // so many writes in the group before tell that there are others
+)
+
+// gathers tells whether the group is to wait for more now: it has less than half of what the one before had, and has
+// not waited yet.
+func (g *group[W]) gathers(previous int) bool {
+	if g.gathered || previous < gatherMany || 2*len(g.members) >= previous {
+		return false
+	}
+	g.gathered = true
+	return true
 }
 
 // reset forgets the members, who are answered or queued again by now, and keeps the memory.
