@@ -79,13 +79,13 @@ func (c *streamConn) adopt(conn net.Conn) {
 	}
 }
 
-// begin makes the stream one of its owner's, and writes what there is, on the goroutine of the request.
+// begin makes the stream one of its owner's, and writes what there is.
 func (c *streamConn) begin() {
 	if !c.owner.add(c) {
 		c.close()
 		return
 	}
-	c.run(true)
+	c.run(false)
 }
 
 // wake is called when there is something new. It does not block.
@@ -219,13 +219,19 @@ func (c *streamConn) fill(b *batch) session.StreamState {
 			b.bytes = appendFrame(b.bytes, e.JSON())
 		}
 	}
-	if c.alive.Swap(false) && (len(b.bytes) == 0 || c.format == formatWebSocket) {
+	if c.mayShowLife(b, state) && c.alive.Swap(false) {
 		b.bytes = c.appendSignOfLife(b.bytes)
 	}
 	if state == session.StreamOver && c.format == formatWebSocket {
 		b.bytes = append(b.bytes, closeGoingAway...)
 	}
 	return state
+}
+
+// mayShowLife tells whether a sign of life fits here. It says how far the stream has come, and that is known when the
+// stream is idle: before, its place may be past events that are yet to be delivered.
+func (c *streamConn) mayShowLife(b *batch, state session.StreamState) bool {
+	return c.format == formatWebSocket || len(b.bytes) == 0 && state == session.StreamIdle
 }
 
 // share makes the batch an event's own bytes, if that is worth it: a thousand readers who take nothing would hold a copy

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,8 +74,10 @@ func newEdge(t *testing.T, timing timing) *edge {
 	}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.service.Join(t.Context(), operator, session.JoinRequest{ID: "s"}); err != nil {
-		t.Fatal(err)
+	for _, user := range []string{"operator", "ada"} {
+		if _, err := e.service.Join(t.Context(), operator, session.JoinRequest{ID: "s", Name: user}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return e
 }
@@ -161,7 +164,7 @@ func TestAnIdleStreamShowsThatItIsAlive(t *testing.T) {
 		for {
 			c.until(t, ":")
 			if id := c.line(t); id != ready {
-				if id != strings.TrimSuffix(ready, "2")+"3" {
+				if id != strings.TrimSuffix(ready, "3")+"4" {
 					t.Errorf("the sign of life has %q after %q", id, ready)
 				}
 				return
@@ -202,28 +205,28 @@ func TestAClientThatHasGoneIsNoticed(t *testing.T) {
 	quick.sweep = 5 * time.Millisecond
 	e := newEdge(t, quick)
 	for _, accept := range []string{"Accept: text/event-stream", "Accept: application/x-ndjson"} {
-		c := e.ask(t, "", accept)
+		c := e.ask(t, "", accept, "Parley-User: ada")
 		e.wantOpen(t, 1)
+		if !e.online(t, "ada") {
+			t.Error("a user with a stream is not online")
+		}
 		_ = c.Close()
 		e.wantOpen(t, 0)
+		if e.online(t, "ada") {
+			t.Error("a user without a stream is online")
+		}
 	}
 }
 
 // wantOpen waits until so many streams are open.
 func (e *edge) wantOpen(t *testing.T, want int) {
 	t.Helper()
-	open := 0
-	for range 2000 {
-		s := e.handler.streams
-		s.mu.Lock()
-		open = len(s.open)
-		s.mu.Unlock()
-		if open == want {
-			return
-		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // sockets have no clock of ours
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if !e.handler.streams.wait(ctx, want) {
+		open, _ := e.handler.streams.snapshot()
+		t.Fatalf("%d streams are open, want %d", len(open), want)
 	}
-	t.Fatalf("%d streams are open, want %d", open, want)
 }
 
 // A socket may end before its stream is one of the edge's: that must not keep it there for ever.
@@ -238,6 +241,43 @@ func TestAStreamThatEndedBeforeItBegan(t *testing.T) {
 	c.close()
 	c.begin()
 	e.wantOpen(t, 0)
+}
+
+// online tells whether the members' list says so.
+func (e *edge) online(t *testing.T, user string) bool {
+	t.Helper()
+	list, err := e.service.ListMembers(t.Context(), session.Caller{Admin: true}, session.ListMembersRequest{ID: "s", Filter: "online = true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(list.Members, func(m session.MemberState) bool { return m.User == user })
+}
+
+// An id in a sign of life is where a client comes back to, so nothing before it may be left to deliver.
+func TestASignOfLifeIsNotAheadOfWhatIsDelivered(t *testing.T) {
+	e := newEdge(t, defaultTiming)
+	c := newStreamConn(e.handler.streams, formatSSE)
+	stream, err := e.service.Subscribe(t.Context(), session.Caller{User: "reader"}, session.SubscribeRequest{ID: "s", Channels: []int32{7}}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	c.stream = stream
+	for c.fill(new(batch)) != session.StreamIdle { // ready
+	}
+	mask, err := session.ParseMask([]string{"description"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.publish(t, "not for this stream", 1)
+	if _, err := e.service.Update(t.Context(), session.Caller{Admin: true}, session.UpdateRequest{ID: "s", Mask: mask, Draft: new(session.Draft)}); err != nil {
+		t.Fatal(err)
+	}
+	c.alive.Store(true)
+	b := new(batch)
+	if state := c.fill(b); state != session.StreamBlocked || len(b.bytes) > 0 {
+		t.Errorf("state %d, %q; want nothing written while the update waits to be delivered", state, b.bytes)
+	}
 }
 
 func TestAClientThatTakesNothingIsCut(t *testing.T) {
@@ -315,10 +355,7 @@ func TestThoseWhoCatchUpGiveWay(t *testing.T) {
 		if got := waits(); got == 0 || got > 10*wayTime {
 			t.Errorf("with a request that does not end it waits %v", got)
 		}
-		go func() {
-			time.Sleep(wayTime / 2) //nolint:forbidigo // in a bubble
-			s.requests.Add(-1)
-		}()
+		time.AfterFunc(wayTime/2, func() { s.requests.Add(-1) })
 		if got := waits(); got != wayTime {
 			t.Errorf("with a request that ends it waits %v, want %v", got, wayTime)
 		}

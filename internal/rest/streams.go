@@ -42,17 +42,18 @@ type streams struct {
 
 	mu      sync.Mutex // guards the fields below
 	open    map[*streamConn]struct{}
-	begun   int           // how many streams there have been
-	sweeper bool          // the goroutine of sweep runs
-	over    bool          // no stream begins any more
-	empty   chan struct{} // closed when over and none is open
+	begun   int        // how many streams there have been
+	sweeper bool       // the goroutine of sweep runs
+	over    bool       // no stream begins any more
+	changed *sync.Cond // by mu: a stream has begun or ended
 }
 
 func newStreams(log *slog.Logger) *streams {
 	s := &streams{
 		timing: defaultTiming, log: log, slots: make(chan struct{}, catchUpSlots),
-		open: make(map[*streamConn]struct{}), empty: make(chan struct{}),
+		open: make(map[*streamConn]struct{}),
 	}
+	s.changed = sync.NewCond(&s.mu)
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -76,6 +77,7 @@ func (s *streams) add(c *streamConn) bool {
 	}
 	s.open[c] = struct{}{}
 	s.begun++
+	s.changed.Broadcast()
 	if !s.sweeper {
 		s.sweeper = true
 		go s.sweep()
@@ -87,18 +89,23 @@ func (s *streams) remove(c *streamConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
-	if s.over && len(s.open) == 0 {
-		s.closeEmpty()
-	}
+	s.changed.Broadcast()
 }
 
-// closeEmpty requires mu.
-func (s *streams) closeEmpty() {
-	select {
-	case <-s.empty:
-	default:
-		close(s.empty)
+// wait waits until so many streams are open, and tells whether they are: else ctx has ended.
+func (s *streams) wait(ctx context.Context, open int) bool {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changed.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.open) != open && ctx.Err() == nil {
+		s.changed.Wait()
 	}
+	return len(s.open) == open
 }
 
 func (s *streams) closed() bool {
@@ -173,15 +180,10 @@ func (l *leftovers) due(begun int) bool {
 func (s *streams) drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.over = true
-	if len(s.open) == 0 {
-		s.closeEmpty()
-	}
 	s.mu.Unlock()
 	defer s.end()
-	select {
-	case <-s.empty:
+	if s.wait(ctx, 0) {
 		return nil
-	case <-ctx.Done():
 	}
 	all, _ := s.snapshot()
 	for _, c := range all {

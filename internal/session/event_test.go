@@ -39,7 +39,7 @@ func TestAnEventIsTheJSONOfItsMessage(t *testing.T) {
 			&conversationv1.Event{Event: "session.expired", Cursor: uid.String() + ":9", Sequence: 9, Gap: true},
 		},
 		"member": {
-			memberEvent(record, MemberJoined, "ada", at, member, RoleOwner, false),
+			memberEvent(record, MemberJoined, "ada", at, member, RoleOwner),
 			&conversationv1.Event{
 				Event: "member.joined", Cursor: uid.String() + ":4", Sequence: 4, Actor: "ada",
 				Payload: &conversationv1.Event_Member{Member: wantMember},

@@ -122,9 +122,9 @@ func (j *join) decide(v *View) (Change, error) {
 	} else {
 		record.Head.Members++
 		record.ExpireTime = rules.Settings.deadlineSince(current.Type, current.CreateTime, 0)
-		change.After = newPrincipal(rules.Spec, j.user)
+		change.After = foundAsMember(rules.Spec, j.user)
 	}
-	change.Events = []*Event{memberEvent(&record, MemberJoined, j.caller.User, v.Now, member, rules.Spec.role(j.user), false)}
+	change.Events = []*Event{memberEvent(&record, MemberJoined, j.caller.User, v.Now, member, rules.Spec.role(j.user))}
 	j.answer(v, &record, member)
 	return change, nil
 }
@@ -289,7 +289,7 @@ func (l *leave) decide(v *View) (Change, error) {
 	departure.add(kind, v.Members[1])
 	l.record = &departure.record
 	return Change{
-		Kind: Append, Record: &departure.record, Leave: departure.users, Before: formerPrincipal(v.Rules.Spec, l.user),
+		Kind: Append, Record: &departure.record, Leave: departure.users, Before: foundAsMember(v.Rules.Spec, l.user),
 		Events: departure.events, Digest: l.digest,
 	}, nil
 }
@@ -320,27 +320,24 @@ func (d *departure) add(kind EventKind, member *Member) {
 		d.record.ExpireTime = d.rules.Settings.deadlineSince(d.record.Type, d.record.CreateTime, d.now)
 	}
 	d.users = append(d.users, member.User)
-	d.events = append(d.events, memberEvent(&d.record, kind, d.actor, d.now, member, d.rules.Spec.role(member.User), false))
+	d.events = append(d.events, memberEvent(&d.record, kind, d.actor, d.now, member, d.rules.Spec.role(member.User)))
 }
 
-// memberEvent is what happens to a member, at the record's head.
-func memberEvent(r *Record, kind EventKind, actor string, now Time, m *Member, role string, online bool) *Event {
+// memberEvent is what happens to a member, at the record's head. It is kept, so it does not say who is online.
+func memberEvent(r *Record, kind EventKind, actor string, now Time, m *Member, role string) *Event {
 	return &Event{
 		UID: r.UID, ID: r.ID, Kind: kind, Sequence: r.Head.Sequence, Time: now, Actor: actor,
-		Document: m.AppendJSON(make([]byte, 0, 192), role, online),
+		Document: m.AppendJSON(make([]byte, 0, 192), role, false),
 	}
 }
 
-// newPrincipal is the user if a session of the Spec is not found by the user already.
-func newPrincipal(s *Spec, user string) []string {
+// foundAsMember is the user if nothing but a membership has a session of the Spec found by the user; else nobody.
+func foundAsMember(s *Spec, user string) []string {
 	if is := s.relationOf(user); is.owner || is.allowed {
 		return nil
 	}
 	return []string{user}
 }
-
-// formerPrincipal is the user if a session of the Spec is no longer found by the user who was a member.
-func formerPrincipal(s *Spec, user string) []string { return newPrincipal(s, user) }
 
 // actor is the user who acts: the one that the request names, or the caller.
 func actor(caller Caller, name string) string {
