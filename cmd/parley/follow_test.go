@@ -34,8 +34,13 @@ type follower struct {
 
 	mu     sync.Mutex // guards the fields below
 	cursor string
-	events []told // those of the log
+	events []told        // those of the log
+	more   chan struct{} // holds one: an event has come since it was last looked
 	resets int
+}
+
+func newFollower(name string, transport transport) *follower {
+	return &follower{name: name, transport: transport, more: make(chan struct{}, 1)}
 }
 
 // follow listens until ctx ends. The present server is asked for anew each time.
@@ -63,6 +68,7 @@ func (f *follower) heard(e told) {
 	}
 	if e.Sequence > 0 {
 		f.events = append(f.events, e)
+		ring(f.more)
 	}
 }
 

@@ -263,7 +263,8 @@ func TestASignOfLifeIsNotAheadOfWhatIsDelivered(t *testing.T) {
 	}
 	defer stream.Close()
 	c.stream = stream
-	for c.fill(new(batch)) != session.StreamIdle { // ready
+	for state := session.StreamMore; state != session.StreamIdle; { // ready
+		state = c.fill(new(batch))
 	}
 	mask, err := session.ParseMask([]string{"description"})
 	if err != nil {
