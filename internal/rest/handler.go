@@ -125,8 +125,7 @@ func answerText(w http.ResponseWriter, status int, text string) {
 // handle is what all endpoints have in common: who asks, and how faults are answered.
 func (h *handler) handle(endpoint endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		h.streams.requests.Add(1)
-		defer h.streams.requests.Add(-1)
+		h.streams.pace.requests.Add(1)
 		h.serve(w, r, func(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
 			if err := acceptable(r); err != nil {
 				return err

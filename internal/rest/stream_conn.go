@@ -154,12 +154,11 @@ func (c *streamConn) run(mayBlock bool) {
 // begun fills a batch and writes what the connection takes at once. It tells whether that was everything.
 //
 // Of the goroutines that catch up there may be a thousand, each of them always ready to run, and requests would wait
-// behind them all: so only a few do this part at a time.
+// behind them all: so they do this part one after the other, and at a pace.
 func (c *streamConn) begun(b *batch, mayBlock bool) (state session.StreamState, whole bool) {
 	if mayBlock {
-		c.owner.slots <- struct{}{}
-		defer func() { <-c.owner.slots }()
-		c.owner.giveWay()
+		c.owner.pace.begin()
+		defer c.owner.pace.end()
 	}
 	state = c.fill(b)
 	return state, c.writeNow(b)

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -338,29 +337,6 @@ func TestLeftoversAreClearedOnceManyStreamsHaveCome(t *testing.T) {
 			t.Errorf("step %d: due(%d) = %t, want %t", i, step.begun, got, step.want)
 		}
 	}
-}
-
-// Who catches up waits a moment for requests, and not for ever: there may always be some.
-func TestThoseWhoCatchUpGiveWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStreams(slog.New(slog.DiscardHandler))
-		waits := func() time.Duration {
-			begin := time.Now()
-			s.giveWay()
-			return time.Since(begin)
-		}
-		if got := waits(); got != 0 {
-			t.Errorf("without requests it waits %v", got)
-		}
-		s.requests.Add(1)
-		if got := waits(); got == 0 || got > 10*wayTime {
-			t.Errorf("with a request that does not end it waits %v", got)
-		}
-		time.AfterFunc(wayTime/2, func() { s.requests.Add(-1) })
-		if got := waits(); got != wayTime {
-			t.Errorf("with a request that ends it waits %v, want %v", got, wayTime)
-		}
-	})
 }
 
 // Ten thousand streams that come and go leave nothing behind.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,12 +19,6 @@ type timing struct {
 
 var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: 3 * time.Minute, sweep: time.Second}
 
-// wayTime is about how long a write takes.
-const wayTime = 250 * time.Microsecond
-
-// catchUpSlots is how many streams that are behind are encoded and written at a time.
-const catchUpSlots = 1
-
 // streamRetry is for how long clients are told to wait before they come back.
 const streamRetry = time.Second
 
@@ -37,8 +30,7 @@ type streams struct {
 	ctx context.Context //nolint:containedctx // it is what reads of the log end by, when the edge closes
 	end context.CancelFunc
 
-	requests atomic.Int64  // that are being answered
-	slots    chan struct{} // for goroutines that catch up; see streamConn.begun
+	pace pace // of those that catch up; see streamConn.begun
 
 	mu      sync.Mutex // guards the fields below
 	open    map[*streamConn]struct{}
@@ -49,23 +41,10 @@ type streams struct {
 }
 
 func newStreams(log *slog.Logger) *streams {
-	s := &streams{
-		timing: defaultTiming, log: log, slots: make(chan struct{}, catchUpSlots),
-		open: make(map[*streamConn]struct{}),
-	}
+	s := &streams{timing: defaultTiming, log: log, open: make(map[*streamConn]struct{})}
 	s.changed = sync.NewCond(&s.mu)
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
-}
-
-// giveWay lets requests that are under way go first, for a moment.
-func (s *streams) giveWay() {
-	for range 4 {
-		if s.requests.Load() == 0 {
-			return
-		}
-		time.Sleep(wayTime) //nolint:forbidigo // it waits for nothing: it makes room
-	}
 }
 
 // add keeps a stream; false: it is too late for it, because the edge drains or the client has gone already.
