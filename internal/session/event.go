@@ -93,8 +93,15 @@ func (e *Event) Cursor() (c Cursor, ok bool) {
 
 // Size is about how many bytes the event holds, its encoding included.
 func (e *Event) Size() int {
-	const fixed = 512
-	return fixed + 2*len(e.Document) + len(e.Actor) + len(e.MessageID)
+	const itself = 320
+	return itself + len(e.Document) + e.frameSize()
+}
+
+// frameSize is about how long the frame is, and not much less than that.
+func (e *Event) frameSize() int {
+	const fixed = 400 // names, punctuation, cursors and times
+	names := len(e.ID) + len(e.Actor) + max(len(e.MessageID), len(UID{}.String()))
+	return fixed + 2*names + len(e.Document)
 }
 
 // SSE is the event as text/event-stream has it. It is encoded once, for all who read it.
@@ -122,8 +129,7 @@ func (e *Event) Protobuf(encode func(*Event) ([]byte, error)) ([]byte, error) {
 }
 
 func (e *Event) encode() {
-	const room = 384
-	b := make([]byte, 0, room+len(e.Document))
+	b := make([]byte, 0, e.frameSize())
 	b = append(b, "event: "...)
 	b = append(b, e.Kind.String()...)
 	cursor, ok := e.Cursor()

@@ -55,7 +55,7 @@ type Options struct {
 	// Listen returned: then the log is read again a few times after that.
 	Spread bool
 
-	// Budget is how many bytes tails and blocks of the log may hold together, by Event.Size. 0: 64 MiB.
+	// Budget is how many bytes tails and blocks of the log may hold together, by Event.Size. 0: 32 MiB.
 	Budget int
 
 	// Logger is told of reads that failed. Nil: nobody is.
@@ -63,7 +63,7 @@ type Options struct {
 }
 
 const (
-	defaultBudget = 64 << 20
+	defaultBudget = 32 << 20
 	lingerTime    = 30 * time.Second // for how long a tail is kept when its last watch has ended
 )
 
