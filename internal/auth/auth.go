@@ -2,6 +2,7 @@
 package auth
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,7 +20,7 @@ type Request struct {
 
 // Authenticator tells who is asking. Its faults are Unauthenticated and PermissionDenied.
 type Authenticator interface {
-	Caller(r Request) (session.Caller, error)
+	Caller(ctx context.Context, r Request) (session.Caller, error)
 }
 
 // Operator is the user that a development server takes everyone for who does not say otherwise.
@@ -34,7 +35,7 @@ const HeaderUser = "Parley-User"
 type Dev struct{}
 
 // Caller implements Authenticator.
-func (Dev) Caller(r Request) (session.Caller, error) {
+func (Dev) Caller(_ context.Context, r Request) (session.Caller, error) {
 	if !IsLoopbackHost(r.Host) {
 		return session.Caller{}, fault.New(fault.PermissionDenied, "HOST_NOT_LOOPBACK",
 			"the development server answers to localhost, 127.0.0.0/8 and [::1] only; use --auth jwt for any other host")

@@ -91,7 +91,7 @@ func TestDevTakesTheCallerFromTheHeader(t *testing.T) {
 		"an unrelated one": {header("X-Forward", "x", "X-Real-Ip", "1.2.3.4"), session.Caller{User: Operator, Admin: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Dev{}.Caller(Request{Host: "localhost", Header: test.header})
+			got, err := Dev{}.Caller(t.Context(), Request{Host: "localhost", Header: test.header})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestDevRefuses(t *testing.T) {
 		"invalid UTF-8":        {"localhost", header("Parley-User", "a\xff"), fault.InvalidArgument, "INVALID_FIELDS"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caller, err := Dev{}.Caller(Request{Host: test.host, Header: test.header})
+			caller, err := Dev{}.Caller(t.Context(), Request{Host: test.host, Header: test.header})
 			if err == nil {
 				t.Fatalf("caller = %+v, want a fault", caller)
 			}

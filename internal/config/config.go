@@ -28,15 +28,48 @@ type Config struct {
 	DataDir     string   `koanf:"data-dir"`
 	KeyFile     string   `koanf:"server-key-file"`
 	Auth        string   `koanf:"auth"`
+	JWT         JWT      `koanf:",squash"`
+	Limits      Limits   `koanf:",squash"`
+	TLSCert     string   `koanf:"tls-cert"`
+	TLSKey      string   `koanf:"tls-key"`
 	CORSOrigins []string `koanf:"cors-origin"`
+	Proxies     []string `koanf:"trusted-proxy"`
+	Audit       string   `koanf:"audit"`
 	LogLevel    string   `koanf:"log-level"`
 	LogFormat   string   `koanf:"log-format"`
+}
+
+// JWT says which bearer tokens are taken. It needs one of the keys.
+type JWT struct {
+	SecretFile    string `koanf:"jwt-secret-file"`
+	PublicKeyFile string `koanf:"jwt-public-key-file"`
+	JWKSURL       string `koanf:"jwt-jwks-url"`
+	JWKSFile      string `koanf:"jwt-jwks-file"`
+	Issuer        string `koanf:"jwt-issuer"`
+	Audience      string `koanf:"jwt-audience"`
+}
+
+// Limits bound what one user, and one address, may ask of the server. 0: no limit. Rates are a second; twice as much may
+// come at once.
+type Limits struct {
+	Requests  int `koanf:"limit-requests"`  // of a user, all together
+	Creates   int `koanf:"limit-creates"`   // of a user
+	Publishes int `koanf:"limit-publishes"` // of a user
+	Streams   int `koanf:"limit-streams"`   // that a user opens
+	Address   int `koanf:"limit-address"`   // of an address, whoever asks
+
+	Sessions      int `koanf:"quota-sessions"` // that a user has created, and that exist
+	OpenStreams   int `koanf:"quota-streams"`  // of a user, at a time, on a node
+	BytesInFlight int `koanf:"quota-bytes"`    // of a user's request bodies, at a time, on a node
 }
 
 // FlagFile is the flag that names the configuration file.
 const FlagFile = "config"
 
-const flagOrigins = "cors-origin"
+const (
+	flagOrigins = "cors-origin"
+	flagProxies = "trusted-proxy"
+)
 
 const envPrefix = "PARLEY_"
 
@@ -47,7 +80,25 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("grpc-listen", "127.0.0.1:9090", "address of gRPC, with health and reflection")
 	flags.String("data-dir", "./parley-data", "directory of the database and the server key; made if need be")
 	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, made if need be")
-	flags.String("auth", "dev", "who is asking: dev (loopback only, everyone is the operator)")
+	flags.String("auth", "dev", "who is asking: dev (loopback only, everyone is the operator) or jwt (bearer tokens and API keys)")
+	flags.String("jwt-secret-file", "", "file with the secret of HS256 tokens: its bytes less one trailing newline, at least 32")
+	flags.String("jwt-public-key-file", "", "file with the public key of RS256, ES256 or EdDSA tokens, in PEM")
+	flags.String("jwt-jwks-url", "", "where the JSON Web Key Set of the tokens is, over https")
+	flags.String("jwt-jwks-file", "", "file with the JSON Web Key Set of the tokens; read again when it changes")
+	flags.String("jwt-issuer", "", "iss that tokens must have; default: any")
+	flags.String("jwt-audience", "", "aud that tokens must have; default: any")
+	flags.String("tls-cert", "", "file with the certificate chain of both listeners, in PEM; read again when it changes")
+	flags.String("tls-key", "", "file with the certificate's private key, in PEM")
+	flags.Int("limit-requests", 200, "requests a second of a user; 0: no limit. No limit holds under --auth dev")
+	flags.Int("limit-creates", 20, "sessions that a user creates a second; 0: no limit")
+	flags.Int("limit-publishes", 100, "messages that a user publishes a second; 0: no limit")
+	flags.Int("limit-streams", 20, "streams that a user opens a second; 0: no limit")
+	flags.Int("limit-address", 2000, "requests a second of an address, whoever asks; 0: no limit")
+	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist; 0: no limit")
+	flags.Int("quota-streams", 100, "streams that a user may have open on this server; 0: no limit")
+	flags.Int("quota-bytes", 16<<20, "bytes of a user's request bodies that this server handles at a time; 0: no limit")
+	flags.StringSlice(flagProxies, nil, "network whose X-Forwarded-For is believed, such as 10.0.0.0/8; may repeat")
+	flags.String("audit", "", "record of changes and denials: log or off; default: off under --auth dev, else log")
 	flags.StringSlice(flagOrigins, nil, "web origin whose pages may change things, besides our own; may repeat")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.String("log-format", "text", "text or json")
@@ -85,7 +136,7 @@ func Load(flags *pflag.FlagSet) (Config, error) {
 
 func envSetting(name, value string) (string, any) {
 	name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
-	if name == flagOrigins {
+	if name == flagOrigins || name == flagProxies {
 		return name, strings.Split(value, ",")
 	}
 	return name, value

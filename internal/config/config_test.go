@@ -33,6 +33,10 @@ func defaults() Config {
 	return Config{
 		Listen: "127.0.0.1:8080", GRPCListen: "127.0.0.1:9090", DataDir: "./parley-data", Auth: "dev",
 		LogLevel: "info", LogFormat: "text",
+		Limits: Limits{
+			Requests: 200, Creates: 20, Publishes: 100, Streams: 20, Address: 2000,
+			Sessions: 10_000, OpenStreams: 100, BytesInFlight: 16 << 20,
+		},
 	}
 }
 

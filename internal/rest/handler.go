@@ -152,7 +152,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, endpoint endpoin
 
 // authenticate finds the caller, and refuses what another website makes a browser send.
 func (h *handler) authenticate(r *http.Request) (session.Caller, error) {
-	caller, err := h.Auth.Caller(auth.Request{Host: r.Host, Header: r.Header})
+	caller, err := h.Auth.Caller(r.Context(), auth.Request{Host: r.Host, Header: r.Header})
 	if err != nil {
 		return caller, err
 	}

@@ -109,7 +109,7 @@ func (e *edge) authenticate(ctx context.Context) (context.Context, error) {
 			request.Host = authority[0]
 		}
 	}
-	caller, err := e.Auth.Caller(request)
+	caller, err := e.Auth.Caller(ctx, request)
 	if err != nil {
 		return ctx, err
 	}

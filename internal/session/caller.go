@@ -14,6 +14,18 @@ type Caller struct {
 
 	// Admin may do everything.
 	Admin bool
+
+	// Service may act as any user that it names, with that user's rights and no more.
+	Service bool
+
+	// Named tells that the request says for whom it acts, besides its credential: nothing in it may say otherwise.
+	Named bool
+
+	// Until is when the credential ends, and with it the streams that it opened; 0: never.
+	Until Time
+
+	// Key is the id of the API key that the credential is; empty: it is none. Revoking it ends the streams that it opened.
+	Key string
 }
 
 // asMember is the user whose membership matters for what the caller may see and read; empty: none does.

@@ -100,7 +100,7 @@ func (e *Event) Size() int {
 // frameSize is about how long the frame is, and not much less than that.
 func (e *Event) frameSize() int {
 	const fixed = 400 // names, punctuation, cursors and times
-	names := len(e.ID) + len(e.Actor) + max(len(e.MessageID), len(UID{}.String()))
+	names := len(e.ID) + len(e.Actor) + max(len(e.MessageID), uidTextBytes)
 	return fixed + 2*names + len(e.Document)
 }
 

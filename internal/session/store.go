@@ -99,6 +99,12 @@ type Write struct {
 	// Messages are ids of messages that Decide is to know of, as View.Messages.
 	Messages []string
 
+	// Ticket is the hash of a ticket that Decide is to see, as View.Ticket; nil: none.
+	Ticket *CredentialHash
+
+	// Creator, if not empty, is a user of whose sessions Decide is to know the number, as View.Created.
+	Creator string
+
 	// Size is about how many bytes the write holds while it waits: the queue is bounded by their sum.
 	Size int
 
@@ -129,6 +135,12 @@ type View struct {
 
 	// Messages tells of each of Write.Messages whether Current's log has a message of this id.
 	Messages []bool
+
+	// Ticket is the one that Write.Ticket names; nil: there is none, or it has been forgotten since it expired.
+	Ticket *Ticket
+
+	// Created is how many sessions exist that Write.Creator has created.
+	Created int
 }
 
 // Change is what a decision wants done. The zero Change is to do nothing, successfully.
@@ -148,6 +160,10 @@ type Change struct {
 	// Sequence follow the log's head without a hole and are stored; those without are ephemeral. All of them are
 	// announced once the write is durable.
 	Events []*Event
+
+	// Ticket is to be kept, in the place of an earlier state of it; nil: none. It may come with any Kind, Nothing too.
+	// A ticket may be forgotten once it has expired.
+	Ticket *Ticket
 
 	// Before and After are the users to find the session by, as Principals has them: After for a Create, both for an
 	// Update. For an Append, Before are those by whom the session is no longer to be found, After those by whom it is

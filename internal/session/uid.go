@@ -50,5 +50,8 @@ func (u UID) Append(b []byte) []byte {
 	return hex.AppendEncode(b, u[10:16])
 }
 
+// uidTextBytes is the length of the canonical form.
+const uidTextBytes = 36
+
 // String is the canonical form.
-func (u UID) String() string { return string(u.Append(make([]byte, 0, 36))) }
+func (u UID) String() string { return string(u.Append(make([]byte, 0, uidTextBytes))) }

@@ -223,11 +223,11 @@ func TestBlocksAreForgottenWhenTheLogGoesBack(t *testing.T) {
 
 func TestTheBudgetIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const budget = 300 << 10
+		const budget = 500 << 10
 		log := newFakeLog()
 		log.append(one, 2560, 10)
 		h := newHub(t, Options{Log: log, Budget: budget})
-		w := newWatcherAtHead(t, h, one) // reads ten blocks of 130 KiB
+		w := newWatcherAtHead(t, h, one) // reads ten blocks of some 220 KiB
 		if h.budget.used > budget || len(h.blocks.cached) != 2 {
 			t.Errorf("%d bytes and %d blocks are held, want at most %d and 2", h.budget.used, len(h.blocks.cached), budget)
 		}
