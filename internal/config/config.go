@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -158,9 +159,15 @@ func (c *Config) check() error {
 	case "dev":
 		errs = append(errs, checkLoopback("listen", c.Listen), checkLoopback("grpc-listen", c.GRPCListen))
 	case "jwt":
-		errs = append(errs, errors.New("--auth jwt is not built yet"))
 	default:
-		errs = append(errs, errors.New("--auth must be dev"))
+		errs = append(errs, errors.New("--auth must be dev or jwt"))
+	}
+	errs = append(errs, c.JWT.check(), c.Limits.check(), checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
+	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
+		errs = append(errs, errors.New("--audit must be log or off"))
+	}
+	if _, err := c.TrustedProxies(); err != nil {
+		errs = append(errs, err)
 	}
 	if _, err := c.Level(); err != nil {
 		errs = append(errs, err)
@@ -169,10 +176,71 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("--log-format must be text or json"))
 	}
 	for _, origin := range c.CORSOrigins {
-		errs = append(errs, checkOrigin(origin))
+		if origin != "*" || c.Auth != "jwt" {
+			errs = append(errs, checkOrigin(origin))
+		}
 	}
 	return errors.Join(errs...)
 }
+
+func (j *JWT) check() error {
+	given := 0
+	for _, source := range []string{j.SecretFile, j.PublicKeyFile, j.JWKSURL, j.JWKSFile} {
+		if source != "" {
+			given++
+		}
+	}
+	if given > 1 {
+		return errors.New("--jwt-secret-file, --jwt-public-key-file, --jwt-jwks-url and --jwt-jwks-file: only one may be given")
+	}
+	if j.JWKSURL == "" {
+		return nil
+	}
+	u, err := url.Parse(j.JWKSURL)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !auth.IsLoopbackHost(u.Host)) {
+		return errors.New("--jwt-jwks-url: must be an https URL") // it may have a password in it
+	}
+	return nil
+}
+
+func (l *Limits) check() error {
+	var errs []error
+	for name, value := range map[string]int{
+		"limit-requests": l.Requests, "limit-creates": l.Creates, "limit-publishes": l.Publishes, "limit-streams": l.Streams,
+		"limit-address": l.Address, "quota-sessions": l.Sessions, "quota-streams": l.OpenStreams, "quota-bytes": l.BytesInFlight,
+	} {
+		if value < 0 {
+			errs = append(errs, fmt.Errorf("--%s must not be negative; 0 is no limit", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkPair(name, value, otherName, other string) error {
+	if (value == "") == (other == "") {
+		return nil
+	}
+	return fmt.Errorf("--%s and --%s: one needs the other", name, otherName)
+}
+
+// TrustedProxies are the networks whose X-Forwarded-For is believed.
+func (c *Config) TrustedProxies() ([]netip.Prefix, error) {
+	networks := make([]netip.Prefix, 0, len(c.Proxies))
+	for _, text := range c.Proxies {
+		network, err := netip.ParsePrefix(text)
+		if address, addressErr := netip.ParseAddr(text); addressErr == nil {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxy %s: must be a network such as 10.0.0.0/8", text)
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
+}
+
+// Audited tells whether changes and denials are recorded.
+func (c *Config) Audited() bool { return c.Audit == "log" || c.Audit == "" && c.Auth != "dev" }
 
 // Level is the least important level that is logged.
 func (c *Config) Level() (level slog.Level, err error) {

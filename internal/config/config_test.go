@@ -78,10 +78,26 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// everySetting has a value for each setting that is not its default. Lists have commas.
+var everySetting = map[string]string{
+	"listen": "localhost:1", "grpc-listen": "[::1]:2", "data-dir": "/d", "server-key-file": "/k", "auth": "jwt",
+	"jwt-secret-file": "/s", "jwt-issuer": "i", "jwt-audience": "a", "tls-cert": "/c", "tls-key": "/p",
+	"limit-requests": "1", "limit-creates": "2", "limit-publishes": "3", "limit-streams": "4", "limit-address": "5",
+	"quota-sessions": "6", "quota-streams": "7", "quota-bytes": "8",
+	"cors-origin": "https://a.example,https://b.example:8443", "trusted-proxy": "10.0.0.0/8,::1", "audit": "off",
+	"log-level": "debug", "log-format": "json",
+}
+
 func TestEveryNameIsTakenFromEverySource(t *testing.T) {
 	want := Config{
-		Listen: "localhost:1", GRPCListen: "[::1]:2", DataDir: "/d", KeyFile: "/k", Auth: "dev",
-		CORSOrigins: []string{"https://a.example", "https://b.example:8443"}, LogLevel: "debug", LogFormat: "json",
+		Listen: "localhost:1", GRPCListen: "[::1]:2", DataDir: "/d", KeyFile: "/k", Auth: "jwt",
+		JWT:     JWT{SecretFile: "/s", Issuer: "i", Audience: "a"},
+		TLSCert: "/c", TLSKey: "/p",
+		Limits: Limits{
+			Requests: 1, Creates: 2, Publishes: 3, Streams: 4, Address: 5, Sessions: 6, OpenStreams: 7, BytesInFlight: 8,
+		},
+		CORSOrigins: []string{"https://a.example", "https://b.example:8443"}, Proxies: []string{"10.0.0.0/8", "::1"},
+		Audit: "off", LogLevel: "debug", LogFormat: "json",
 	}
 	check := func(t *testing.T, got Config, err error) {
 		t.Helper()
@@ -93,25 +109,66 @@ func TestEveryNameIsTakenFromEverySource(t *testing.T) {
 		}
 	}
 	t.Run("flags", func(t *testing.T) {
-		got, err := load(t, "", "--listen=localhost:1", "--grpc-listen=[::1]:2", "--data-dir=/d", "--server-key-file=/k", "--auth=dev",
-			"--cors-origin=https://a.example", "--cors-origin=https://b.example:8443", "--log-level=debug", "--log-format=json")
+		var arguments []string
+		for name, value := range everySetting {
+			arguments = append(arguments, "--"+name+"="+value)
+		}
+		got, err := load(t, "", arguments...)
 		check(t, got, err)
 	})
 	t.Run("file", func(t *testing.T) {
-		got, err := load(t, `{listen: "localhost:1", grpc-listen: "[::1]:2", data-dir: /d, server-key-file: /k, auth: dev,
-			cors-origin: ["https://a.example", "https://b.example:8443"], log-level: debug, log-format: json}`)
+		var file strings.Builder
+		for name, value := range everySetting {
+			quoted := `"` + strings.ReplaceAll(value, ",", `", "`) + `"`
+			if strings.Contains(value, ",") {
+				quoted = "[" + quoted + "]"
+			}
+			file.WriteString(name + ": " + quoted + "\n")
+		}
+		got, err := load(t, file.String())
 		check(t, got, err)
 	})
 	t.Run("variables", func(t *testing.T) {
-		for name, value := range map[string]string{
-			"LISTEN": "localhost:1", "GRPC_LISTEN": "[::1]:2", "DATA_DIR": "/d", "SERVER_KEY_FILE": "/k", "AUTH": "dev",
-			"CORS_ORIGIN": "https://a.example,https://b.example:8443", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
-		} {
-			t.Setenv("PARLEY_"+name, value)
+		for name, value := range everySetting {
+			t.Setenv("PARLEY_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")), value)
 		}
 		got, err := load(t, "")
 		check(t, got, err)
 	})
+}
+
+// The other places of a key are left out of everySetting, because only one may be given.
+func TestEverySettingIsTested(t *testing.T) {
+	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	Flags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		switch f.Name {
+		case FlagFile, "jwt-public-key-file", "jwt-jwks-url", "jwt-jwks-file":
+		default:
+			if _, found := everySetting[f.Name]; !found {
+				t.Errorf("--%s is not tested", f.Name)
+			}
+		}
+	})
+}
+
+func TestWhatIsRightUnderJWT(t *testing.T) {
+	for name, arguments := range map[string][]string{
+		"every address":           {"--listen=:8080", "--grpc-listen=0.0.0.0:9090"},
+		"every origin":            {"--cors-origin=*"},
+		"a public key":            {"--jwt-public-key-file=/k"},
+		"a key set":               {"--jwt-jwks-file=/k"},
+		"a key set's URL":         {"--jwt-jwks-url=https://id.example.com/keys"},
+		"a key set's URL, nearby": {"--jwt-jwks-url=http://127.0.0.1:1/keys"},
+		"no limits":               {"--limit-requests=0", "--quota-sessions=0"},
+		"an address as a proxy":   {"--trusted-proxy=10.1.2.3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := load(t, "", append(arguments, "--auth=jwt")...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestUnknownNamesAreErrorsThatNameThem(t *testing.T) {
@@ -146,6 +203,16 @@ func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 		"an origin with a fragment": {"", []string{"--cors-origin=https://example.com#x"}, "--cors-origin"},
 		"an origin with a user":     {"", []string{"--cors-origin=https://u@example.com"}, "--cors-origin"},
 		"the origin null":           {"", []string{"--cors-origin=null"}, "--cors-origin"},
+		"two keys":                  {"", []string{"--jwt-secret-file=/s", "--jwt-public-key-file=/k"}, "--jwt-secret-file"},
+		"a key set over http":       {"", []string{"--jwt-jwks-url=http://id.example.com/keys"}, "--jwt-jwks-url"},
+		"a key set without host":    {"", []string{"--jwt-jwks-url=https:///keys"}, "--jwt-jwks-url"},
+		"a certificate alone":       {"", []string{"--tls-cert=/c"}, "--tls-key"},
+		"a certificate's key alone": {"", []string{"--tls-key=/k"}, "--tls-cert"},
+		"a negative limit":          {"", []string{"--limit-creates=-1"}, "--limit-creates"},
+		"a negative quota":          {"", []string{"--quota-bytes=-1"}, "--quota-bytes"},
+		"a proxy by name":           {"", []string{"--trusted-proxy=proxy.example.com"}, "--trusted-proxy"},
+		"a proxy's bad network":     {"", []string{"--trusted-proxy=10.0.0.0/33"}, "--trusted-proxy"},
+		"an unknown audit":          {"", []string{"--audit=yes"}, "--audit"},
 		"a bad one from the file":   {"cors-origin: [\"*\"]", nil, "--cors-origin"},
 	} {
 		t.Run(name, func(t *testing.T) {
