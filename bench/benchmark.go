@@ -47,6 +47,10 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		err = b.scale(ctx, stdout)
 	case o.streams:
 		err = b.streams(ctx, stdout)
+	case o.auth:
+		err = b.auth(ctx, stdout)
+	case o.noisy:
+		err = b.noisy(ctx, stdout)
 	default:
 		err = b.compare(ctx, stdout)
 	}
@@ -100,7 +104,7 @@ func (b *bench) compare(ctx context.Context, stdout io.Writer) error {
 		}
 		defer b.facts.server.stop()
 	}
-	results, err := b.rounds(ctx, target{echo, echoAddr, namedSessions(b.options.sessions)})
+	results, err := b.rounds(ctx, target{process: echo, addr: echoAddr, ids: namedSessions(b.options.sessions)})
 	if err != nil {
 		return err
 	}
@@ -182,10 +186,12 @@ type target struct {
 	process *child
 	addr    string
 	ids     int
+	users   int
+	key     string
 }
 
 func (s *server) target() target {
-	return target{s.child, s.addr, namedSessions(s.sessions)}
+	return target{s.child, s.addr, namedSessions(s.sessions), s.users, s.key}
 }
 
 // cell measures one row in one round.
@@ -193,7 +199,7 @@ func (b *bench) cell(ctx context.Context, r row, t target, round int, label stri
 	var readers *followers
 	if r.followed() {
 		var err error
-		if readers, err = follow(ctx, followConfig{Addr: t.addr, Streams: r.ids, Rooms: r.ids}, b.stderr); err != nil {
+		if readers, err = follow(ctx, followConfig{Addr: t.addr, Streams: r.ids, Rooms: r.ids, Key: t.key}, b.stderr); err != nil {
 			return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.process.lastWords())
 		}
 		defer readers.stop()
@@ -207,7 +213,7 @@ func (b *bench) cell(ctx context.Context, r row, t target, round int, label stri
 	}
 	result, err := load(ctx, loadConfig{
 		Addr: t.addr, Action: r.action, Conns: r.conns, Loops: b.options.loops, IDs: ids,
-		Seed: uint64(round + 1), PID: t.process.pid(), Warmup: b.options.warmup, Duration: b.options.duration,
+		Users: t.users, Key: t.key, Seed: uint64(round + 1), PID: t.process.pid(), Warmup: b.options.warmup, Duration: b.options.duration,
 	}, b.stderr)
 	if err != nil {
 		return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.process.lastWords())

@@ -73,14 +73,20 @@ func (c *child) stop() {
 // lastWords quotes the end of what the child has written to standard error.
 func (c *child) lastWords() string {
 	const kept = 2000
-	text, err := os.ReadFile(c.log)
+	file, err := os.Open(c.log)
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = file.Close() }()
+	_, _ = file.Seek(-kept, io.SeekEnd) // from the beginning, if there is less
+	text, err := io.ReadAll(io.LimitReader(file, kept))
 	if err != nil {
 		return err.Error()
 	}
 	if len(text) == 0 {
 		return "its log is empty"
 	}
-	return "its log ends with:\n" + strings.TrimSpace(string(text[max(0, len(text)-kept):]))
+	return "its log ends with:\n" + strings.TrimSpace(string(text))
 }
 
 // startEcho runs the echo server as a child and returns its address.
@@ -122,6 +128,8 @@ func load(ctx context.Context, c loadConfig, stderr io.Writer) (loadResult, erro
 		"-loops", strconv.Itoa(min(c.Loops, c.Conns)),
 		"-ids", strconv.Itoa(c.IDs),
 		"-seed", strconv.FormatUint(c.Seed, 10),
+		"-users", strconv.Itoa(c.Users),
+		"-key", c.Key,
 		"-pid", strconv.Itoa(c.PID),
 		"-requests", strconv.FormatInt(c.Requests, 10),
 		"-warmup", c.Warmup.String(),

@@ -36,6 +36,7 @@ type followConfig struct {
 	Cursor  string // where all begin; empty: now
 	Backlog int64  // messages after which a stream has caught up; 0: it does not say so
 	AtOnce  int    // streams that may be opening at the same time
+	Key     string // file with the key that the member's token is signed with; empty: Parley-User names the member
 }
 
 // Stages of a follower: it reports each as a line of JSON, and ends with the
@@ -98,6 +99,7 @@ func followMain(ctx context.Context, args []string, stdin io.Reader, stdout, std
 	flags.StringVar(&c.Cursor, "cursor", "", "where all streams begin; empty: now")
 	flags.Int64Var(&c.Backlog, "backlog", 0, "messages after which a stream has caught up")
 	flags.IntVar(&c.AtOnce, "at-once", 0, "streams that open at the same time; 0: 64")
+	flags.StringVar(&c.Key, "key", "", "`file` with the key that tokens are signed with; default: no tokens")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -124,6 +126,7 @@ func (c followConfig) arguments() []string {
 		"-cursor", c.Cursor,
 		"-backlog", strconv.FormatInt(c.Backlog, 10),
 		"-at-once", strconv.Itoa(c.AtOnce),
+		"-key", c.Key,
 	}
 }
 

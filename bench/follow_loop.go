@@ -26,6 +26,7 @@ var errQuiet = errors.New("nothing comes any more")
 type follower struct {
 	config  followConfig
 	addr    unix.SockaddrInet4
+	headers []string // that say who follows
 	epoll   int
 	streams []*stream
 	begun   int // streams that were begun to open
@@ -52,6 +53,14 @@ func newFollower(c followConfig) (*follower, error) {
 	if err := allowFiles(c.Streams); err != nil {
 		return nil, err
 	}
+	signer, err := readSigner(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	headers, err := signer.headers(writerUser)
+	if err != nil {
+		return nil, err
+	}
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create: %w", err)
@@ -59,6 +68,7 @@ func newFollower(c followConfig) (*follower, error) {
 	f := &follower{
 		config:  c,
 		addr:    unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())},
+		headers: headers,
 		epoll:   epoll,
 		streams: make([]*stream, c.Streams),
 		events:  make([]unix.EpollEvent, min(c.Streams, 512)),
@@ -153,10 +163,11 @@ func (f *follower) request(index int) []byte {
 	if c.Cursor != "" {
 		path += "?cursor=" + c.Cursor
 	}
-	headers := []string{asWriter, "Accept: text/event-stream"}
+	kind := []string{"Accept: text/event-stream"}
 	if c.Socket {
-		headers = slices.Concat(socketHeaders, headers[:1])
+		kind = socketHeaders
 	}
+	headers := slices.Concat(kind, f.headers)
 	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + c.Addr + "\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n")
 }
 

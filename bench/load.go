@@ -32,18 +32,21 @@ type loadConfig struct {
 	Loops    int
 	IDs      int
 	Seed     uint64
-	PID      int // of the server whose processor time is measured, 0 for none
+	Users    int    // who ask, in turn by connection, where it need not be one for all; 0: the operator
+	Key      string // file with the key that their tokens are signed with; empty: Parley-User names them
+	PID      int    // of the server whose processor time is measured, 0 for none
 	Requests int64
 	Warmup   time.Duration
 	Duration time.Duration
 }
 
 // loadResult is what the run reports to its parent, as one line of JSON.
-// Requests, times, bytes and latencies are of the measured window only; answers
-// and errors are of the whole run.
+// Requests, times, bytes and latencies are of the measured window only; answers,
+// refusals and errors are of the whole run.
 type loadResult struct {
 	Requests   int64
 	Answers    int64 // with the expected status
+	Refused    int64 // with status 429, of a flood; of anything else they are errors
 	Errors     int64
 	FirstError string
 	Seconds    float64
@@ -85,6 +88,8 @@ func loadMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	flags.IntVar(&c.Loops, "loops", 1, "event loops")
 	flags.IntVar(&c.IDs, "ids", 0, "sessions that have a computable id")
 	flags.Uint64Var(&c.Seed, "seed", 1, "of the random draws")
+	flags.IntVar(&c.Users, "users", 0, "users who ask, in turn by connection; 0: the operator")
+	flags.StringVar(&c.Key, "key", "", "`file` with the key that tokens are signed with; default: no tokens")
 	flags.IntVar(&c.PID, "pid", 0, "process whose processor time to report")
 	flags.Int64Var(&c.Requests, "requests", 0, "stop after so many requests; 0: after the duration")
 	flags.DurationVar(&c.Warmup, "warmup", 500*time.Millisecond, "not measured")
@@ -108,7 +113,7 @@ func generate(ctx context.Context, c loadConfig, progress io.Writer) (loadResult
 	if c.Loops < 1 || c.Conns < c.Loops {
 		return loadResult{}, fmt.Errorf("%d connections on %d loops: each loop needs one", c.Conns, c.Loops)
 	}
-	script, err := newScript(c.Action, c.Addr, c.IDs)
+	script, err := newScript(c)
 	if err != nil {
 		return loadResult{}, err
 	}
@@ -280,6 +285,7 @@ func (w *window) result(loops []*loop) loadResult {
 	for _, l := range loops {
 		all.merge(&l.latencies)
 		out.Answers += l.answers
+		out.Refused += l.refused
 		out.Errors += l.errors
 		if out.FirstError == "" {
 			out.FirstError = l.firstError

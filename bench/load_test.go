@@ -207,12 +207,15 @@ func TestRequestsAreWhatTheAPITakes(t *testing.T) {
 }
 
 func TestRenderingAndParsingDoNotAllocate(t *testing.T) {
-	s, err := newScript(create, "127.0.0.1:8080", 0)
+	s, err := newScript(loadConfig{Action: create, Addr: "127.0.0.1:8080"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &loop{draw: rand.NewPCG(1, 0)}
-	w := newWriter(s)
+	w, err := newWriter(s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var r response
 	r.reset()
 	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")

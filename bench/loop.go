@@ -35,6 +35,7 @@ type loop struct {
 	latencies histogram
 
 	answers    int64 // of the whole run, whatever its phase
+	refused    int64
 	errors     int64
 	lost       int
 	firstError string
@@ -64,14 +65,22 @@ func newLoop(r *run, index uint64, conns int) (*loop, error) {
 		started: time.Now(),
 	}
 	for i := range l.conns {
-		l.conns[i] = &conn{fd: -1, writer: newWriter(r.script)}
-		l.conns[i].response.reset()
-		if err := l.connect(i); err != nil {
+		if err := l.begin(i); err != nil {
 			l.close()
 			return nil, err
 		}
 	}
 	return l, nil
+}
+
+func (l *loop) begin(index int) error {
+	w, err := newWriter(l.run.script)
+	if err != nil {
+		return err
+	}
+	l.conns[index] = &conn{fd: -1, writer: w}
+	l.conns[index].response.reset()
+	return l.connect(index)
 }
 
 func (l *loop) close() {
@@ -94,6 +103,12 @@ func (l *loop) connect(index int) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	l.conns[index].fd = fd
+	if l.run.script.action == flood {
+		from := &unix.SockaddrInet4{Addr: floodAddress(l.conns[index].writer.user).As4()}
+		if err := unix.Bind(fd, from); err != nil {
+			return fmt.Errorf("send from an address of 127.0.0.0/8: %w", err)
+		}
+	}
 	to := &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())}
 	if err := unix.Connect(fd, to); err != nil {
 		return fmt.Errorf("connect to %s: %w", addr, err)
@@ -172,14 +187,20 @@ func (l *loop) finish(index int) error {
 	c := l.conns[index]
 	c.busy = false
 	l.waiting--
-	if c.response.status == expectedStatus {
+	switch {
+	case c.response.status == expectedStatus:
 		l.answered(time.Since(l.started) - c.began)
-	} else {
+	case c.response.status == refusedStatus && l.run.script.action == flood:
+		l.refused++
+	default:
 		l.fail(1, fmt.Sprintf("status %d: %s", c.response.status, c.response.body))
 	}
-	closes := c.response.closes
+	closes, refused := c.response.closes, c.response.status == refusedStatus
 	c.response.reset()
-	if closes {
+	switch {
+	case closes && refused: // it may
+		return l.reconnect(index)
+	case closes:
 		return l.replace(index, errors.New("the server asked to close the connection"))
 	}
 	return l.send(index)
@@ -245,11 +266,20 @@ func (l *loop) replace(index int, cause error) error {
 		c.busy = false
 		l.waiting--
 	}
+	if err := l.reconnect(index); err != nil {
+		return fmt.Errorf("after a lost connection (%w): %w", cause, err)
+	}
+	return nil
+}
+
+// reconnect opens another connection in place of one that ends.
+func (l *loop) reconnect(index int) error {
+	c := l.conns[index]
 	_ = unix.Close(c.fd)
 	c.fd = -1
 	c.response.reset()
 	if err := l.connect(index); err != nil {
-		return fmt.Errorf("after a lost connection (%w): %w", cause, err)
+		return err
 	}
 	return l.send(index)
 }

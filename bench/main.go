@@ -70,6 +70,9 @@ type options struct {
 	streams      bool
 	measurements []measurement // of the streams
 	burst        int64
+
+	auth  bool
+	noisy bool
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -87,6 +90,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.sessions, "sessions", 1000, "sessions to create before measuring")
 	flags.StringVar(&scale, "scale", "", "compare stores of these `sizes`, as 1000,1000000, instead of comparing with the echo")
 	flags.BoolVar(&o.streams, "streams", false, "measure streams and what is delivered on them, instead of requests")
+	flags.BoolVar(&o.auth, "auth", false, "compare servers under --auth dev and --auth jwt, instead of comparing with the echo")
+	flags.BoolVar(&o.noisy, "noisy", false, "measure a quiet user beside ten who flood the server, with and without limits")
 	flags.Int64Var(&o.burst, "burst", 3000, "with -streams: `messages` that are published at once to 1,000 subscribers")
 	flags.IntVar(&o.loops, "loops", 1, "event loops of the load generator")
 	if err := flags.Parse(args); err != nil {
@@ -108,17 +113,32 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 
 // selectWhat settles the mode, and what is measured in it.
 func (o *options) selectWhat(rows string) (err error) {
-	if (len(o.scale) > 0 || o.streams) && o.server == "none" {
-		return errors.New("-scale and -streams need a server")
+	modes := 0
+	for _, on := range []bool{len(o.scale) > 0, o.streams, o.auth, o.noisy} {
+		if on {
+			modes++
+		}
 	}
-	if o.streams && len(o.scale) > 0 {
-		return errors.New("-streams and -scale exclude each other")
+	if modes > 0 && o.server == "none" {
+		return errors.New("-scale, -streams, -auth and -noisy need a server")
 	}
-	if o.streams {
+	if modes > 1 {
+		return errors.New("-scale, -streams, -auth and -noisy exclude each other")
+	}
+	switch {
+	case o.noisy:
+		if rows != "" {
+			return errors.New("-noisy has no rows")
+		}
+	case o.streams:
 		o.measurements, err = selectMeasurements(rows)
-		return err
+	case o.auth:
+		o.rows, err = selectServerRows(rows, authRows())
+	case len(o.scale) > 0:
+		o.rows, err = selectServerRows(rows, scaleRows())
+	default:
+		o.rows, err = selectRows(rows, o.server != "none")
 	}
-	o.rows, err = selectRows(rows, o.server != "none", len(o.scale) > 0)
 	return err
 }
 

@@ -20,7 +20,6 @@ const (
 	archive = "r-00001000"
 
 	writerUser = "writer"
-	asWriter   = "Parley-User: " + writerUser
 
 	// sentMark is where a message says when it was sent, in nanoseconds since 1970.
 	sentMark = "<nanoseconds, 1970>"
@@ -48,27 +47,26 @@ func stamped(nanoseconds int64) string {
 func roomName(number int) string { return fmt.Sprintf("r-%08d", number) }
 
 // roomTemplates are the requests of actions on messages and members.
-func (s *script) roomTemplates() (main, other *template) {
+func (s *script) roomTemplates(headers []string) (main, other *template) {
 	const room = sessionsPath + "/r-" + idMark
 	switch s.action {
 	case echoPublish:
 		return newTemplate("POST", s.addr, "/echo/messages", publishBody), nil
 	case publish:
-		return newTemplate("POST", s.addr, room+"/messages", publishBody, asWriter), nil
+		return newTemplate("POST", s.addr, room+"/messages", publishBody, headers...), nil
 	case getMessage:
-		return newTemplate("GET", s.addr, sessionsPath+"/"+archive+"/messages/m-"+idMark, "", asWriter), nil
+		return newTemplate("GET", s.addr, sessionsPath+"/"+archive+"/messages/m-"+idMark, "", headers...), nil
 	case listMessages:
-		return newTemplate("GET", s.addr, sessionsPath+"/"+archive+"/messages?pageSize=50", "", asWriter), nil
+		return newTemplate("GET", s.addr, sessionsPath+"/"+archive+"/messages?pageSize=50", "", headers...), nil
 	case seed:
-		return newTemplate("POST", s.addr, sessionsPath+"/"+archive+"/messages", seedBody, asWriter), nil
+		return newTemplate("POST", s.addr, sessionsPath+"/"+archive+"/messages", seedBody, headers...), nil
 	case enrol:
-		return newTemplate("POST", s.addr, room+"/join", "{}", asWriter), nil
+		return newTemplate("POST", s.addr, room+"/join", "{}", headers...), nil
 	case joinLeave:
-		s.users++
-		user := fmt.Sprintf("Parley-User: guest-%04d", s.users)
-		return newTemplate("POST", s.addr, room+"/join", "{}", user), newTemplate("POST", s.addr, room+"/leave", "{}", user)
+		return newTemplate("POST", s.addr, room+"/join", "{}", headers...),
+			newTemplate("POST", s.addr, room+"/leave", "{}", headers...)
 	default: // open
-		return newTemplate("POST", s.addr, sessionsPath+"?sessionId=r-"+idMark, roomBody), nil
+		return newTemplate("POST", s.addr, sessionsPath+"?sessionId=r-"+idMark, roomBody, headers...), nil
 	}
 }
 

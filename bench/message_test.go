@@ -16,11 +16,14 @@ import (
 )
 
 func TestAMessageSaysWhenItWasSent(t *testing.T) {
-	s, err := newScript(publish, "127.0.0.1:8080", 1)
+	s, err := newScript(loadConfig{Action: publish, Addr: "127.0.0.1:8080", IDs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWriter(s)
+	w, err := newWriter(s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	before := time.Now().UnixNano()
 	_, body, _ := strings.Cut(string(w.next(rand.NewPCG(1, 2), 0)), "\r\n\r\n")
 	sent, ok := sentTime([]byte(strings.ReplaceAll(body, `{"text"`, `{"id":0,"text"`)))
@@ -99,6 +102,7 @@ func TestOptionsOfStreams(t *testing.T) {
 		{"-streams -scale 1,2", "error"},
 		{"-streams -server none", "error"},
 		{"-streams -burst 0", "error"},
+		{"-streams -auth", "error"},
 		{"-rows create1", ""},
 	} {
 		o, err := parseOptions(strings.Fields(tt.args), io.Discard)

@@ -73,21 +73,7 @@ func (p pacer) run(ctx context.Context, stop <-chan struct{}) *published {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: publishTimeout}
 	url := "http://" + p.addr + sessionsPath + "/" + roomName(p.room) + "/messages"
-	out := &published{}
-	interval := time.Second / time.Duration(p.rate)
-	began := time.Now()
-	var sending sync.WaitGroup
-	for due := began; p.await(ctx, stop, due); due = due.Add(interval) {
-		sending.Go(func() {
-			sent := time.Now()
-			err := post(ctx, client, url, sent)
-			out.record(time.Since(sent), err)
-			out.recordLate(sent.Sub(due))
-		})
-	}
-	sending.Wait()
-	out.seconds = time.Since(began).Seconds()
-	return out
+	return pace(ctx, p.rate, stop, func(_ int, sent time.Time) error { return post(ctx, client, url, sent) })
 }
 
 // runFor publishes for as long.
@@ -98,8 +84,27 @@ func (p pacer) runFor(ctx context.Context, d time.Duration) *published {
 	return p.run(ctx, stop)
 }
 
-// await waits until the next message is due, and tells whether there is one.
-func (p pacer) await(ctx context.Context, stop <-chan struct{}, due time.Time) bool {
+// pace sends so many times a second, numbered from 0, until it is told to stop.
+func pace(ctx context.Context, rate int, stop <-chan struct{}, send func(number int, sent time.Time) error) *published {
+	out := &published{}
+	interval := time.Second / time.Duration(rate)
+	began := time.Now()
+	var sending sync.WaitGroup
+	for number, due := 0, began; await(ctx, stop, due); number, due = number+1, due.Add(interval) {
+		sending.Go(func() {
+			sent := time.Now()
+			err := send(number, sent)
+			out.record(time.Since(sent), err)
+			out.recordLate(sent.Sub(due))
+		})
+	}
+	sending.Wait()
+	out.seconds = time.Since(began).Seconds()
+	return out
+}
+
+// await waits until the next is due, and tells whether there is one.
+func await(ctx context.Context, stop <-chan struct{}, due time.Time) bool {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	select {
@@ -120,6 +125,11 @@ func post(ctx context.Context, client *http.Client, url string, sent time.Time) 
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Parley-User", writerUser)
+	return succeed(client, request)
+}
+
+// succeed fails unless the request is answered with success.
+func succeed(client *http.Client, request *http.Request) error {
 	response, err := client.Do(request)
 	if err != nil {
 		return err

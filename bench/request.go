@@ -31,6 +31,10 @@ const (
 	enrol        action = "enrol"
 	seed         action = "seed"
 
+	// flood creates, publishes and gets as so many users, who are refused what is
+	// too much; noisy.go says why.
+	flood action = "flood"
+
 	// preload creates sessions to measure on: every other one under an id that
 	// get and update can compute, the rest under ids that the server makes.
 	preload action = "preload"
@@ -63,6 +67,7 @@ type template struct {
 	id, display, kind       int
 	firstOwner, secondOwner int
 	sent                    int
+	owner                   int // number of the user who is the first owner; -1: drawn
 }
 
 func newTemplate(method, addr, path, body string, headers ...string) *template {
@@ -86,6 +91,7 @@ func newTemplate(method, addr, path, body string, headers ...string) *template {
 		firstOwner:  find(ownerAMark),
 		secondOwner: find(ownerBMark),
 		sent:        find(sentMark),
+		owner:       -1,
 	}
 	if t.kind >= 0 {
 		t.kind += len(`"sessionType":`)
@@ -94,7 +100,7 @@ func newTemplate(method, addr, path, body string, headers ...string) *template {
 }
 
 // fill overwrites the varying parts. Types alternate with the ticket, names and
-// owners are drawn; a message says when it was sent.
+// owners are drawn, unless the first is given; a message says when it was sent.
 func (t *template) fill(draw *rand.PCG, ticket int64, id uint64) {
 	if t.id >= 0 {
 		putDigits(t.text[t.id:t.id+len(idMark)], id)
@@ -112,6 +118,9 @@ func (t *template) fill(draw *rand.PCG, ticket int64, id uint64) {
 	}
 	t.text[t.kind] = '1' + byte(ticket&1)
 	first := bits & 0xffff % users
+	if t.owner >= 0 {
+		first = uint64(t.owner)
+	}
 	second := (first + 1 + bits>>16&0xffff%(users-1)) % users // never the first again
 	putDigits(t.text[t.firstOwner:t.firstOwner+len(ownerAMark)], first)
 	putDigits(t.text[t.secondOwner:t.secondOwner+len(ownerBMark)], second)
@@ -131,16 +140,26 @@ type script struct {
 	addr   string
 	ids    int      // sessions with a computable id: b-00000000 to b-<ids - 1>; of messages, see row
 	order  []uint32 // the order in which a preload creates them
-	users  int      // who join and leave, one for each connection
+	users  int      // who ask, in turn by connection; 0: the operator
+	signer signer
+	conns  int // connections that have a writer
 }
 
-func newScript(a action, addr string, ids int) (*script, error) {
-	s := &script{action: a, addr: addr, ids: ids}
+func newScript(c loadConfig) (*script, error) {
+	a, ids := c.Action, c.IDs
+	s := &script{action: a, addr: c.Addr, ids: ids, users: c.Users}
 	if ids < 0 || ids > 99_999_999 {
 		return nil, fmt.Errorf("%d sessions with computable ids: their numbers have 8 digits", ids)
 	}
+	if err := s.checkUsers(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.signer, err = readSigner(c.Key); err != nil {
+		return nil, err
+	}
 	switch a {
-	case echoCreate, create, list, echoPublish, listMessages, open, enrol, seed:
+	case echoCreate, create, list, echoPublish, listMessages, open, enrol, seed, flood:
 	case echoGet, get, update, publish, joinLeave, getMessage:
 		if ids == 0 {
 			return nil, fmt.Errorf("%s needs sessions that it can name", a)
@@ -151,6 +170,18 @@ func newScript(a action, addr string, ids int) (*script, error) {
 		return nil, fmt.Errorf("unknown action %q", a)
 	}
 	return s, nil
+}
+
+func (s *script) checkUsers() error {
+	switch {
+	case s.users < 0 || s.users > users:
+		return fmt.Errorf("%d users: there are %d", s.users, users)
+	case s.owned() && s.ids < s.users:
+		return fmt.Errorf("%s needs a session for each of %d users, and there are %d", s.action, s.users, s.ids)
+	case s.action == flood && (s.users == 0 || s.users > maxFloodUsers):
+		return fmt.Errorf("%s by %d users: each needs an address", s.action, s.users)
+	}
+	return nil
 }
 
 // shuffle keeps the numbers from being created in order, which would put
@@ -164,28 +195,54 @@ func (s *script) shuffle() {
 	draw.Shuffle(len(s.order), func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
 }
 
+// owned tells whether what is requested must be the user's own.
+func (s *script) owned() bool { return s.users > 0 && (s.action == get || s.action == update) }
+
+// userOf is who asks on the connection, and the user's number if it has one of the
+// script's, else -1.
+func (s *script) userOf(conn int) (user string, number int) {
+	switch s.action {
+	case create, get, list, update, flood:
+		if s.users > 0 {
+			return userName(conn % s.users), conn % s.users
+		}
+		return operator, -1
+	case publish, getMessage, listMessages, seed, enrol:
+		return writerUser, -1
+	case joinLeave:
+		return fmt.Sprintf("guest-%04d", conn+1), -1
+	default:
+		return operator, -1
+	}
+}
+
+// userName is the name of one of those who own sessions.
+func userName(number int) string { return fmt.Sprintf("user-%04d", number) }
+
 // templates returns the requests that one connection needs for itself: one kind,
-// or two in turn.
-func (s *script) templates() (main, other *template) {
+// or two in turn. The headers say who asks.
+func (s *script) templates(conn int, headers []string) (main, other *template) {
 	switch s.action {
 	case echoCreate:
 		return newTemplate("POST", s.addr, "/echo", createBody), nil
 	case echoGet:
 		return newTemplate("GET", s.addr, "/echo/b-"+idMark, ""), nil
 	case create:
-		return newTemplate("POST", s.addr, sessionsPath, createBody), nil
+		return newTemplate("POST", s.addr, sessionsPath, createBody, headers...), nil
 	case get:
-		return newTemplate("GET", s.addr, sessionsPath+"/b-"+idMark, ""), nil
+		return newTemplate("GET", s.addr, sessionsPath+"/b-"+idMark, "", headers...), nil
 	case list:
-		return newTemplate("GET", s.addr, sessionsPath+"?pageSize=50", ""), nil
+		return newTemplate("GET", s.addr, sessionsPath+"?pageSize=50", "", headers...), nil
 	case update:
 		path := sessionsPath + "/b-" + idMark + "?updateMask=displayName"
-		return newTemplate("PATCH", s.addr, path, updateBody), nil
+		return newTemplate("PATCH", s.addr, path, updateBody, headers...), nil
 	case preload:
-		return newTemplate("POST", s.addr, sessionsPath, createBody),
-			newTemplate("POST", s.addr, sessionsPath+"?sessionId=b-"+idMark, createBody)
+		return newTemplate("POST", s.addr, sessionsPath, createBody, headers...),
+			newTemplate("POST", s.addr, sessionsPath+"?sessionId=b-"+idMark, createBody, headers...)
+	case flood:
+		return s.floodTemplate(conn, headers), nil
 	default:
-		return s.roomTemplates()
+		return s.roomTemplates(headers)
 	}
 }
 
@@ -193,13 +250,21 @@ func (s *script) templates() (main, other *template) {
 type writer struct {
 	script      *script
 	main, other *template
+	user        int    // who asks, if it is one of the script's users, else -1
 	id          uint64 // of the room that was joined last
 	joined      bool
 }
 
-func newWriter(s *script) writer {
-	main, other := s.templates()
-	return writer{script: s, main: main, other: other}
+func newWriter(s *script) (writer, error) {
+	user, number := s.userOf(s.conns)
+	headers, err := s.signer.headers(user)
+	if err != nil {
+		return writer{}, err
+	}
+	main, other := s.templates(s.conns, headers)
+	main.owner = number
+	s.conns++
+	return writer{script: s, main: main, other: other, user: number}, nil
 }
 
 // next returns the request of the ticket, valid until the next call.
@@ -208,7 +273,7 @@ func (w *writer) next(draw *rand.PCG, ticket int64) []byte {
 	switch s.action {
 	case preload:
 		if ticket&1 == 0 {
-			w.other.fill(draw, ticket>>1, uint64(s.order[ticket>>1]))
+			w.preload(draw, ticket>>1)
 			return w.other.text
 		}
 	case joinLeave:
@@ -219,9 +284,24 @@ func (w *writer) next(draw *rand.PCG, ticket int64) []byte {
 	default:
 	}
 	var id uint64
-	if w.main.id >= 0 {
+	switch {
+	case w.main.id < 0:
+	case s.owned():
+		id = draw.Uint64()%uint64(s.ids/s.users)*uint64(s.users) + uint64(w.user)
+	default:
 		id = draw.Uint64() % uint64(s.ids)
 	}
 	w.main.fill(draw, ticket, id)
 	return w.main.text
+}
+
+// preload renders the next session with a computable id. If users take turns, they
+// own these in turn.
+func (w *writer) preload(draw *rand.PCG, next int64) {
+	s := w.script
+	id := s.order[next]
+	if s.users > 0 {
+		w.other.owner = int(id) % s.users
+	}
+	w.other.fill(draw, next, uint64(id))
 }

@@ -41,7 +41,10 @@ type response struct {
 	body    []byte // beginning of the body, only of an unexpected status
 }
 
-const expectedStatus = 200
+const (
+	expectedStatus = 200
+	refusedStatus  = 429
+)
 
 func (r *response) reset() {
 	*r = response{line: r.line[:0], body: r.body[:0], length: -1}

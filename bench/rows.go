@@ -69,22 +69,13 @@ func allRows() []row {
 // last, because it changes the size.
 func scaleRows() []string { return []string{"get64", "list64", "create64"} }
 
-// selectRows returns the named rows, or those of the mode if none is named.
-// The echo's rows that the named ones need are added, unless stores are
-// compared with one another.
-func selectRows(list string, haveServer, scale bool) ([]row, error) {
-	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
-	if len(names) == 0 && scale {
-		names = scaleRows()
-	}
+// selectRows returns the named rows, or all if none is named, with the echo's rows
+// that these need.
+func selectRows(list string, haveServer bool) ([]row, error) {
 	all := allRows()
-	for _, name := range names {
-		if !slices.ContainsFunc(all, func(r row) bool { return r.name == name }) {
-			return nil, fmt.Errorf("no row is called %q; there are %s", name, rowNames(all))
-		}
-	}
-	if scale {
-		return serverRows(all, names)
+	names, err := namesOf(list, all)
+	if err != nil {
+		return nil, err
 	}
 	wanted := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	needed := map[string]bool{}
@@ -97,12 +88,32 @@ func selectRows(list string, haveServer, scale bool) ([]row, error) {
 	return slices.DeleteFunc(all, func(r row) bool { return !needed[r.name] }), nil
 }
 
-func serverRows(all []row, names []string) ([]row, error) {
+func namesOf(list string, all []row) ([]string, error) {
+	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(r row) bool { return r.name == name }) {
+			return nil, fmt.Errorf("no row is called %q; there are %s", name, rowNames(all))
+		}
+	}
+	return names, nil
+}
+
+// selectServerRows returns the named rows, or the usual ones if none is named, for a
+// comparison of servers with one another: the echo has no part in it.
+func selectServerRows(list string, usual []string) ([]row, error) {
+	all := allRows()
+	names, err := namesOf(list, all)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		names = usual
+	}
 	var rows []row
 	for _, name := range names {
 		r := all[slices.IndexFunc(all, func(r row) bool { return r.name == name })]
 		if r.onEcho() {
-			return nil, fmt.Errorf("%s does not depend on the size of the store", name)
+			return nil, fmt.Errorf("%s is the echo's, and servers are compared with one another", name)
 		}
 		rows = append(rows, r)
 	}

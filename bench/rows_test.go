@@ -25,7 +25,10 @@ func TestSelectRows(t *testing.T) {
 		{"create65", true, false, "", true},
 	}
 	for _, tt := range tests {
-		rows, err := selectRows(tt.list, tt.server, tt.scale)
+		rows, err := selectRows(tt.list, tt.server)
+		if tt.scale {
+			rows, err = selectServerRows(tt.list, scaleRows())
+		}
 		if (err != nil) != tt.fails || rowNames(rows) != tt.want {
 			t.Errorf("%q selects %q (error %v), want %q", tt.list, rowNames(rows), err, tt.want)
 		}

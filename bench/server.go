@@ -71,10 +71,12 @@ type server struct {
 	dir      string        // of its data
 	ready    time.Duration // from its start to the first 200 of /readyz
 	sessions int           // created before measuring
+	users    int           // who ask, in turn by connection; 0: the operator
+	key      string        // file with the key that their tokens are signed with, under --auth jwt
 }
 
 // startServer runs the server on free ports over an empty data directory.
-func (w *workspace) startServer(ctx context.Context, path, name string) (*server, error) {
+func (w *workspace) startServer(ctx context.Context, path, name string, settings ...string) (*server, error) {
 	listen, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -85,8 +87,8 @@ func (w *workspace) startServer(ctx context.Context, path, name string) (*server
 	}
 	dir := filepath.Join(w.data, name)
 	began := time.Now()
-	c, err := start(ctx, filepath.Join(w.programs, name+".log"), nil, path, "serve",
-		"--listen", listen, "--grpc-listen", grpcListen, "--data-dir", dir)
+	args := append([]string{"serve", "--listen", listen, "--grpc-listen", grpcListen, "--data-dir", dir}, settings...)
+	c, err := start(ctx, filepath.Join(w.programs, name+".log"), nil, path, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +165,7 @@ func (s *server) openRooms(ctx context.Context, n int, progress io.Writer) error
 
 // do has a number of requests answered, all of them with success.
 func (s *server) do(ctx context.Context, c loadConfig, progress io.Writer) error {
-	c.Addr, c.PID = s.addr, s.pid()
+	c.Addr, c.PID, c.Users, c.Key = s.addr, s.pid(), s.users, s.key
 	result, err := load(ctx, c, progress)
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, s.lastWords())

@@ -95,7 +95,7 @@ func (b *bench) streams(ctx context.Context, stdout io.Writer) error {
 		}
 	}
 	b.printFacts(stdout)
-	printFigures(stdout, b.options.measurements, results)
+	printFigures(stdout, b.options.measurements, results, streamsLegend)
 	return nil
 }
 
@@ -116,8 +116,13 @@ func (b *bench) stage(ctx context.Context, m measurement, round int) ([]figure, 
 	if err := errors.Join(err, os.RemoveAll(s.dir)); err != nil {
 		return nil, err
 	}
-	for _, f := range s.figures {
-		fmt.Fprintf(b.stderr, "round %d  %-14s %-36s %14s\n", round+1, m.name, f.name, f)
-	}
+	s.report(m.name, round)
 	return s.figures, nil
+}
+
+// report shows the figures of the round as progress.
+func (s *stage) report(name string, round int) {
+	for _, f := range s.figures {
+		fmt.Fprintf(s.stderr, "round %d  %-14s %-36s %14s\n", round+1, name, f.name, f)
+	}
 }

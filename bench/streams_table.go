@@ -23,7 +23,7 @@ func (f figure) String() string {
 
 // printFigures prints a line for each figure: its median, and the extremes of all
 // rounds.
-func printFigures(stdout io.Writer, measurements []measurement, results [][][]figure) {
+func printFigures(stdout io.Writer, measurements []measurement, results [][][]figure, legend string) {
 	fmt.Fprintf(stdout, "\n%-14s %-36s %14s %14s %14s\n", "measurement", "figure", "median", "lowest", "highest")
 	for i, m := range measurements {
 		rounds := results[i]
@@ -39,7 +39,7 @@ func printFigures(stdout io.Writer, measurements []measurement, results [][][]fi
 			fmt.Fprintf(stdout, "%-14s %-36s %14s %14s %14s\n", name, middle.name, middle, lowest, highest)
 		}
 	}
-	fmt.Fprint(stdout, streamsLegend)
+	fmt.Fprint(stdout, legend)
 }
 
 // spread summarizes one figure over all rounds.

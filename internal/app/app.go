@@ -15,10 +15,15 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/bus/natsbus"
+	"github.com/parleyhq/parley/internal/certs"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/gate"
+	"github.com/parleyhq/parley/internal/keyfile"
+	"github.com/parleyhq/parley/internal/limit"
 	"github.com/parleyhq/parley/internal/rest"
 	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
@@ -45,6 +50,8 @@ const (
 type App struct {
 	log     *slog.Logger
 	store   *sqlite.Store
+	tokens  *auth.JWT  // nil: none are taken
+	keys    *auth.Keys // likewise
 	bus     *natsbus.Bus
 	tail    *tail.Hub
 	streams *rest.Handler
@@ -81,11 +88,13 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		return nil, err
 	}
 	service := session.NewService(a.store, a.tail, keys)
-	authenticator := auth.Dev{}
-	a.grpc = rpc.NewServer(rpc.Config{Service: service, Auth: authenticator, Log: log})
+	entry, err := a.openGate(ctx, c, service)
+	if err != nil {
+		return nil, err
+	}
 	a.streams = rest.NewHandler(rest.Config{
 		Service: service,
-		Auth:    authenticator,
+		Gate:    entry,
 		Log:     log,
 		Ready:   a.accepts.Load,
 		Origins: c.CORSOrigins,
@@ -96,8 +105,19 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             rest.HTTP2(),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	var options []grpc.ServerOption
+	if c.TLSCert != "" {
+		certificate, err := certs.Load(c.TLSCert, c.TLSKey, log)
+		if err != nil {
+			return nil, err
+		}
+		a.rest.TLSConfig = certificate.Config()
+		options = append(options, grpc.Creds(credentials.NewTLS(certificate.Config())))
+	}
+	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log}, options...)
 	return a, nil
 }
 
@@ -111,6 +131,59 @@ func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyR
 	return err
 }
 
+// openGate puts together what finds out who is asking, and holds the limits.
+func (a *App) openGate(ctx context.Context, c config.Config, service *session.Service) (*gate.Gate, error) {
+	proxies, err := c.TrustedProxies()
+	if err != nil {
+		return nil, err
+	}
+	config := gate.Config{Auth: auth.Dev{}, Tickets: service, Proxies: proxies}
+	if c.Audited() {
+		config.Audit = a.log
+	}
+	if c.Auth == "dev" {
+		return gate.New(config), nil
+	}
+	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: service.RevokeKey, Log: a.log}); err != nil {
+		return nil, fmt.Errorf("API keys: %w", err)
+	}
+	a.tokens, err = auth.NewJWT(ctx, auth.JWTConfig{
+		SecretFile:    c.JWT.SecretFile,
+		PublicKeyFile: c.JWT.PublicKeyFile,
+		JWKSURL:       c.JWT.JWKSURL,
+		JWKSFile:      c.JWT.JWKSFile,
+		Issuer:        c.JWT.Issuer,
+		Audience:      c.JWT.Audience,
+		Keys:          a.keys,
+		Log:           a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	service.LimitSessions(c.Limits.Sessions)
+	config.Auth = a.tokens
+	config.Limits = limit.New(limit.Config{
+		Requests:      c.Limits.Requests,
+		Creates:       c.Limits.Creates,
+		Publishes:     c.Limits.Publishes,
+		Streams:       c.Limits.Streams,
+		Address:       c.Limits.Address,
+		OpenStreams:   c.Limits.OpenStreams,
+		BytesInFlight: c.Limits.BytesInFlight,
+	})
+	return gate.New(config), nil
+}
+
+// closeGate ends what openGate began.
+func (a *App) closeGate() {
+	if a.tokens != nil {
+		a.tokens.Close()
+	}
+	if a.keys != nil {
+		a.keys.Close()
+	}
+}
+
 // storeLog is the log of the App's store, which is opened after what reads it.
 type storeLog struct{ *App }
 
@@ -122,6 +195,10 @@ func (s storeLog) Log(ctx context.Context, uid session.UID, after int64, limit, 
 // abandon closes what a failed New has opened.
 func (a *App) abandon(ctx context.Context) error {
 	var errs []error
+	a.closeGate()
+	if a.store != nil {
+		errs = append(errs, a.store.Close(ctx))
+	}
 	if a.tail != nil {
 		a.tail.Close()
 	}
@@ -146,8 +223,12 @@ func (a *App) GRPCAddr() string { return a.grpcAt.Addr().String() }
 // answered, and the store is closed. It returns nil after an orderly end.
 func (a *App) Run(ctx context.Context) error {
 	group, groupContext := errgroup.WithContext(ctx)
+	scheme, serveREST := "http://", a.rest.Serve
+	if a.rest.TLSConfig != nil {
+		scheme, serveREST = "https://", func(l net.Listener) error { return a.rest.ServeTLS(l, "", "") }
+	}
 	group.Go(func() error {
-		if err := a.rest.Serve(a.restAt); !errors.Is(err, http.ErrServerClosed) {
+		if err := serveREST(a.restAt); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("rest: %w", err)
 		}
 		return nil
@@ -163,7 +244,7 @@ func (a *App) Run(ctx context.Context) error {
 		return a.stop(context.WithoutCancel(ctx))
 	})
 	a.accepts.Store(true)
-	a.log.Info("ready", "rest", "http://"+a.Addr(), "grpc", a.GRPCAddr())
+	a.log.Info("ready", "rest", scheme+a.Addr(), "grpc", a.GRPCAddr())
 	return group.Wait()
 }
 
@@ -193,6 +274,7 @@ func (a *App) stop(ctx context.Context) error {
 	}
 	store, cancelStore := context.WithTimeout(ctx, storeDeadline)
 	defer cancelStore()
+	a.closeGate()
 	err = errors.Join(err, a.store.Close(store))
 	a.tail.Close()
 	err = errors.Join(err, a.bus.Close(store))
@@ -202,48 +284,8 @@ func (a *App) stop(ctx context.Context) error {
 
 // loadKeys reads the server's key ring. In the data directory it is made if need be; a file that was named must exist.
 func loadKeys(c config.Config) (*session.KeyRing, error) {
-	path := c.KeyFile
-	if path == "" {
-		path = filepath.Join(c.DataDir, "server.key")
+	if c.KeyFile != "" {
+		return keyfile.Load(c.KeyFile, false)
 	}
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) && c.KeyFile == "" {
-		return makeKeys(path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("server key: %w", err)
-	}
-	keys, err := session.ParseKeyRing(text)
-	if err != nil {
-		return nil, fmt.Errorf("server key: %s: %w", path, err)
-	}
-	return keys, nil
-}
-
-// makeKeys makes a ring and has it on disk, whole, before anything is made with it.
-func makeKeys(path string) (*session.KeyRing, error) {
-	keys := session.NewKeyRing()
-	if err := writeWhole(path, keys.Encode()); err != nil {
-		return nil, fmt.Errorf("server key: %w", err)
-	}
-	return keys, nil
-}
-
-// writeWhole writes a file of which a crash leaves all or nothing.
-func writeWhole(path string, content []byte) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return keyfile.Load(filepath.Join(c.DataDir, keyfile.FileName), true)
 }

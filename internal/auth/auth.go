@@ -46,16 +46,12 @@ func (Dev) Caller(_ context.Context, r Request) (session.Caller, error) {
 				"the development server does not answer through a proxy (%s); use --auth jwt", name)
 		}
 	}
-	users := r.Header[HeaderUser]
-	if len(users) == 0 {
-		return session.Caller{User: Operator, Admin: true}, nil
-	}
-	user := users[0]
-	if len(users) > 1 {
-		return session.Caller{}, fault.Invalid(HeaderUser, "must be given once")
-	}
-	if err := session.CheckUser(HeaderUser, user); err != nil { // also an empty one: it asks for less than everything
+	user, named, err := namedUser(r.Header)
+	if err != nil {
 		return session.Caller{}, err
+	}
+	if !named {
+		return session.Caller{User: Operator, Admin: true}, nil
 	}
 	return session.Caller{User: user}, nil
 }

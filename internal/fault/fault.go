@@ -54,7 +54,7 @@ type Error struct {
 	Violations []Violation   // every place at fault, for InvalidArgument
 	RetryAfter time.Duration // when to ask again; 0: not said
 	Allow      string        // the methods that the path has, for MethodNotAllowed
-	Challenge  string        // what WWW-Authenticate says (RFC 6750 section 3), for Unauthenticated; empty: "Bearer"
+	Challenge  string        // what WWW-Authenticate says (RFC 6750 section 3), for Unauthenticated; empty: only the scheme
 
 	cause error
 }

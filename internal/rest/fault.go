@@ -1,8 +1,8 @@
 package rest
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -28,8 +28,8 @@ type errorJSON struct {
 
 // answerFault answers with a fault. What only we should know of it goes to the log.
 func (h *handler) answerFault(w http.ResponseWriter, r *http.Request, err error) {
-	f := h.shown(r.Context(), r.Method, r.URL.Path, err)
 	header := w.Header()
+	f := h.shown(r.Context(), requestIDOf(header), r.Method, r.URL.Path, err)
 	header["Content-Type"] = headerJSON
 	if f.Allow != "" {
 		header.Set("Allow", f.Allow)
@@ -38,7 +38,7 @@ func (h *handler) answerFault(w http.ResponseWriter, r *http.Request, err error)
 		header.Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}
 	if f.Kind == fault.Unauthenticated {
-		header.Set("WWW-Authenticate", "Bearer")
+		header.Set("WWW-Authenticate", cmp.Or(f.Challenge, `Bearer realm="parley"`))
 	}
 	encoded, err := json.Marshal(errorBody{Error: errorOf(f)})
 	if err != nil {
@@ -62,14 +62,13 @@ func errorOf(f *fault.Error) errorJSON {
 	return shown
 }
 
-// shown is the fault to answer with. One of ours is logged under a request id, and has that id in its message if the
+// shown is the fault to answer with. One of ours is logged under the request's id, and has that id in its message if the
 // message says nothing else.
-func (h *handler) shown(ctx context.Context, method, path string, err error) *fault.Error {
+func (h *handler) shown(ctx context.Context, id, method, path string, err error) *fault.Error {
 	f := fault.From(err)
 	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {
 		return f
 	}
-	id := rand.Text()
 	h.Log.ErrorContext(ctx, "request failed", "requestId", id, "method", method, "path", path, "error", f)
 	if f.Kind != fault.Internal {
 		return f

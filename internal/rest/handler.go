@@ -1,9 +1,11 @@
-// Package rest is the HTTP/JSON edge: it decodes, authenticates, calls the service, and encodes.
+// Package rest is the HTTP/JSON edge: it decodes, goes through the gate, calls the service, and encodes.
 package rest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,26 +13,27 @@ import (
 
 	"github.com/lxzan/gws"
 
-	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
 // Config says what the edge stands on.
 type Config struct {
 	Service *session.Service
-	Auth    auth.Authenticator
+	Gate    *gate.Gate
 	Log     *slog.Logger
 
 	// Ready tells whether the server takes new work: what /readyz answers.
 	Ready func() bool
 
-	// Origins are the web origins, besides our own host, whose pages may change things.
+	// Origins are the web origins, besides our own host, whose pages may read answers and change things; "*": all.
 	Origins []string
 }
 
 // Handler answers everything under "/".
 type Handler struct {
+	handler *handler
 	mux     *http.ServeMux
 	unknown http.HandlerFunc
 	streams *streams
@@ -38,14 +41,18 @@ type Handler struct {
 
 // NewHandler returns the handler of an edge.
 func NewHandler(config Config) *Handler {
-	h := &handler{Config: config, streams: newStreams(config.Log), upgrader: newUpgrader()}
+	h := &handler{
+		Config: config, streams: newStreams(config.Log), upgrader: newUpgrader(),
+		anyOrigin: slices.Contains(config.Origins, anyOrigin),
+	}
 	mux := http.NewServeMux()
 	h.routes(mux)
-	return &Handler{mux: mux, unknown: h.handle(unknownPath), streams: h.streams}
+	return &Handler{handler: h, mux: mux, unknown: h.handle(gate.Other, unknownPath), streams: h.streams}
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.handler.prepare(w.Header(), r)
 	if isUnclean(r.URL.Path) {
 		h.unknown(w, r)
 		return
@@ -64,48 +71,53 @@ func isUnclean(path string) bool { return strings.Contains(path, "//") || string
 type handler struct {
 	Config
 
-	streams  *streams
-	upgrader *gws.Upgrader
+	streams   *streams
+	upgrader  *gws.Upgrader
+	anyOrigin bool // all origins are configured
 }
 
 const sessionsPath = "/v1/conversation/sessions"
 
 // endpoint answers one request, or returns the fault to answer with.
-type endpoint func(w http.ResponseWriter, r *http.Request, caller session.Caller) error
+type endpoint func(w http.ResponseWriter, r *http.Request, call *gate.Call) error
 
 func (h *handler) routes(mux *http.ServeMux) {
-	type methods map[string]endpoint
-	for path, methods := range map[string]methods{
+	type route struct {
+		method   gate.Method
+		endpoint endpoint
+	}
+	for path, routes := range map[string]map[string]route{
 		sessionsPath: {
-			http.MethodGet:  h.listSessions,
-			http.MethodPost: h.createSession,
+			http.MethodGet:  {gate.ListSessions, h.listSessions},
+			http.MethodPost: {gate.CreateSession, h.createSession},
 		},
 		sessionsPath + "/{session}": {
-			http.MethodGet:    h.getSession,
-			http.MethodPatch:  h.updateSession,
-			http.MethodDelete: h.deleteSession,
+			http.MethodGet:    {gate.GetSession, h.getSession},
+			http.MethodPatch:  {gate.UpdateSession, h.updateSession},
+			http.MethodDelete: {gate.DeleteSession, h.deleteSession},
 		},
-		sessionsPath + "/{session}/join":               {http.MethodPost: h.joinSession},
-		sessionsPath + "/{session}/leave":              {http.MethodPost: h.leaveSession},
-		sessionsPath + "/{session}/messages":           {http.MethodPost: h.publishMessage, http.MethodGet: h.listMessages},
-		sessionsPath + "/{session}/messages/{message}": {http.MethodGet: h.getMessage},
-		sessionsPath + "/{session}/members":            {http.MethodGet: h.listMembers},
-		sessionsPath + "/{session}/tickets":            {http.MethodPost: unimplemented},
+		sessionsPath + "/{session}/join":  {http.MethodPost: {gate.JoinSession, h.joinSession}},
+		sessionsPath + "/{session}/leave": {http.MethodPost: {gate.LeaveSession, h.leaveSession}},
+		sessionsPath + "/{session}/messages": {
+			http.MethodPost: {gate.PublishMessage, h.publishMessage},
+			http.MethodGet:  {gate.ListMessages, h.listMessages},
+		},
+		sessionsPath + "/{session}/messages/{message}": {http.MethodGet: {gate.GetMessage, h.getMessage}},
+		sessionsPath + "/{session}/members":            {http.MethodGet: {gate.ListMembers, h.listMembers}},
+		sessionsPath + "/{session}/tickets":            {http.MethodPost: {gate.CreateTicket, h.createTicket}},
 	} {
-		allow := make([]string, 0, len(methods)+1)
-		for method, endpoint := range methods {
-			mux.HandleFunc(method+" "+path, h.handle(endpoint))
-			allow = append(allow, method)
+		for method, route := range routes {
+			mux.HandleFunc(method+" "+path, h.handle(route.method, route.endpoint))
 		}
-		mux.HandleFunc(path, h.handle(methodNotAllowed(allow...)))
+		mux.HandleFunc(path, h.otherMethods(slices.Collect(maps.Keys(routes))...))
 	}
 	const events = sessionsPath + "/{session}/events"
-	mux.HandleFunc("GET "+events, h.handleStream(h.events))
-	mux.HandleFunc(events, h.handle(methodNotAllowed(http.MethodGet)))
-	mux.HandleFunc("POST "+sessionsPath+"/{session}", h.handle(h.customMethod))
+	mux.HandleFunc("GET "+events, h.handleStream)
+	mux.HandleFunc(events, h.otherMethods(http.MethodGet))
+	mux.HandleFunc("POST "+sessionsPath+"/{session}", h.customMethod())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.readyz)
-	mux.HandleFunc("/", h.handle(unknownPath))
+	mux.HandleFunc("/", h.handle(gate.Other, unknownPath))
 }
 
 func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
@@ -123,57 +135,53 @@ func answerText(w http.ResponseWriter, status int, text string) {
 }
 
 // handle is what all endpoints have in common: who asks, and how faults are answered.
-func (h *handler) handle(endpoint endpoint) http.HandlerFunc {
+func (h *handler) handle(method gate.Method, endpoint endpoint) http.HandlerFunc {
+	entered := func(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
+		if err := h.enter(r, call); err != nil {
+			return err
+		}
+		if err := acceptable(r); err != nil {
+			return err
+		}
+		return endpoint(w, r, call)
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		h.streams.pace.requests.Add(1)
-		h.serve(w, r, func(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
-			if err := acceptable(r); err != nil {
-				return err
-			}
-			return endpoint(w, r, caller)
-		})
+		h.serve(w, r, method, entered)
 	}
 }
 
-// handleStream is the same for a stream, which has formats of its own.
-func (h *handler) handleStream(endpoint endpoint) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, endpoint) }
+// handleStream is the same for a stream, which has formats of its own, and another way to say who asks.
+func (h *handler) handleStream(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, gate.SessionEvents, h.events)
 }
 
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, endpoint endpoint) {
-	caller, err := h.authenticate(r)
+// errUnanswered is what a call ends with whose endpoint panics.
+var errUnanswered = errors.New("the endpoint has panicked")
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, method gate.Method, endpoint endpoint) {
+	ctx := r.Context()
+	call, err := h.arrive(w, r, method)
+	ended := errUnanswered
+	defer func() { call.End(ctx, ended) }()
 	if err == nil {
-		err = endpoint(w, r, caller)
+		err = call.CheckQuery(r.URL.RawQuery)
+	}
+	if err == nil {
+		err = endpoint(w, r, call)
 	}
 	if err != nil {
 		h.answerFault(w, r, err)
 	}
+	ended = err
 }
 
-// authenticate finds the caller, and refuses what another website makes a browser send.
-func (h *handler) authenticate(r *http.Request) (session.Caller, error) {
-	caller, err := h.Auth.Caller(r.Context(), auth.Request{Host: r.Host, Header: r.Header})
-	if err != nil {
-		return caller, err
+// enter finds the caller, and refuses what another website makes a browser send.
+func (h *handler) enter(r *http.Request, call *gate.Call) error {
+	if err := call.Authenticate(r.Context(), authRequest(r)); err != nil {
+		return err
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && (changes(r.Method) || isUpgrade(r)) && !h.trusted(origin, r.Host) {
-		return caller, fault.New(fault.PermissionDenied, "FOREIGN_ORIGIN",
-			"pages of another website may not do this; see --cors-origin")
-	}
-	return caller, nil
-}
-
-func changes(method string) bool { return method != http.MethodGet && method != http.MethodHead }
-
-// trusted tells whether a page of the origin may change things: it is our own host's, or was configured.
-func (h *handler) trusted(origin, host string) bool {
-	for _, configured := range h.Origins {
-		if strings.EqualFold(origin, configured) {
-			return true
-		}
-	}
-	_, originHost, _ := strings.Cut(origin, "://")
-	return strings.EqualFold(originHost, host)
+	return h.checkOrigin(r)
 }
 
 // acceptable is a fault unless the client takes JSON.
@@ -192,38 +200,43 @@ func acceptable(r *http.Request) error {
 	return fault.New(fault.NotAcceptable, "NOT_ACCEPTABLE", "answers are application/json: Accept must allow it")
 }
 
-func unimplemented(http.ResponseWriter, *http.Request, session.Caller) error {
-	return fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
-}
-
 // customMethod answers AIP-136 paths such as sessions/s:join; nothing else can be posted to a session.
-func (h *handler) customMethod(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
-	id, verb, _ := strings.Cut(r.PathValue("session"), ":")
-	r.SetPathValue("session", id)
-	switch verb {
-	case "join":
-		return h.joinSession(w, r, caller)
-	case "leave":
-		return h.leaveSession(w, r, caller)
-	default:
-		return methodNotAllowed(http.MethodGet, http.MethodPatch, http.MethodDelete)(w, r, caller)
+func (h *handler) customMethod() http.HandlerFunc {
+	join, leave := h.handle(gate.JoinSession, h.joinSession), h.handle(gate.LeaveSession, h.leaveSession)
+	refuse := h.handle(gate.Other, methodNotAllowed(http.MethodGet, http.MethodPatch, http.MethodDelete))
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, verb, _ := strings.Cut(r.PathValue("session"), ":")
+		r.SetPathValue("session", id)
+		switch verb {
+		case "join":
+			join(w, r)
+		case "leave":
+			leave(w, r)
+		default:
+			refuse(w, r)
+		}
 	}
 }
 
-// methodNotAllowed refuses a method, and says which the path has. Who may GET may HEAD.
+// methodNotAllowed refuses a method, and says which the path has.
 func methodNotAllowed(allow ...string) endpoint {
-	if slices.Contains(allow, http.MethodGet) {
-		allow = append(allow, http.MethodHead)
-	}
-	slices.Sort(allow)
-	return func(http.ResponseWriter, *http.Request, session.Caller) error {
+	list := methodList(allow)
+	return func(http.ResponseWriter, *http.Request, *gate.Call) error {
 		f := fault.New(fault.MethodNotAllowed, "METHOD_NOT_ALLOWED", "this path does not have this method")
-		f.Allow = strings.Join(allow, ", ")
+		f.Allow = list
 		return f
 	}
 }
 
-func unknownPath(http.ResponseWriter, *http.Request, session.Caller) error {
+// methodList lists the methods that a path has. Who may GET may HEAD.
+func methodList(allow []string) string {
+	if slices.Contains(allow, http.MethodGet) {
+		allow = append(slices.Clip(allow), http.MethodHead)
+	}
+	return strings.Join(slices.Sorted(slices.Values(allow)), ", ")
+}
+
+func unknownPath(http.ResponseWriter, *http.Request, *gate.Call) error {
 	return fault.New(fault.NotFound, "UNKNOWN_PATH", "there is nothing at this path; the API is under %s", sessionsPath)
 }
 

@@ -3,15 +3,16 @@ package rest
 import (
 	"net/http"
 
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
-func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	q, err := parseQuery(r, "requestId")
 	if err != nil {
 		return err
 	}
-	request, err := readBodyIfAny(r, maxBody, session.DecodeJoin)
+	request, err := readBodyIfAny(call, r, maxBody, session.DecodeJoin)
 	if err != nil {
 		return err
 	}
@@ -19,7 +20,7 @@ func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, caller ses
 		return err
 	}
 	request.ID = r.PathValue("session")
-	result, err := h.Service.Join(r.Context(), caller, *request)
+	result, err := h.Service.Join(r.Context(), call.Caller, *request)
 	if err != nil {
 		return err
 	}
@@ -36,12 +37,12 @@ func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, caller ses
 	return nil
 }
 
-func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	q, err := parseQuery(r, "requestId")
 	if err != nil {
 		return err
 	}
-	request, err := readBodyIfAny(r, maxBody, session.DecodeLeave)
+	request, err := readBodyIfAny(call, r, maxBody, session.DecodeLeave)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, caller se
 		return err
 	}
 	request.ID = r.PathValue("session")
-	record, err := h.Service.Leave(r.Context(), caller, *request)
+	record, err := h.Service.Leave(r.Context(), call.Caller, *request)
 	if err != nil {
 		return err
 	}
@@ -62,12 +63,12 @@ func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, caller se
 	return nil
 }
 
-func (h *handler) publishMessage(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) createTicket(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	q, err := parseQuery(r, "requestId")
 	if err != nil {
 		return err
 	}
-	request, err := readBody(r, maxPublishBody, session.DecodePublish)
+	request, err := readBodyIfAny(call, r, maxBody, session.DecodeCreateTicket)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,31 @@ func (h *handler) publishMessage(w http.ResponseWriter, r *http.Request, caller 
 		return err
 	}
 	request.ID = r.PathValue("session")
-	event, err := h.Service.Publish(r.Context(), caller, *request)
+	ticket, expire, err := h.Service.CreateTicket(r.Context(), call.Caller, *request)
+	if err != nil {
+		return err
+	}
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	b.bytes = session.AppendTicketJSON(b.bytes, ticket, expire)
+	answer(w, b.bytes)
+	return nil
+}
+
+func (h *handler) publishMessage(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
+	q, err := parseQuery(r, "requestId")
+	if err != nil {
+		return err
+	}
+	request, err := readBody(call, r, maxPublishBody, session.DecodePublish)
+	if err != nil {
+		return err
+	}
+	if request.RequestID, err = q.requestID(request.RequestID); err != nil {
+		return err
+	}
+	request.ID = r.PathValue("session")
+	event, err := h.Service.Publish(r.Context(), call.Caller, *request)
 	if err != nil {
 		return err
 	}
@@ -98,11 +123,11 @@ func appendPublished(b []byte, event *session.Event) []byte {
 	return event.AppendPayload(b)
 }
 
-func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	if _, err := parseQuery(r); err != nil {
 		return err
 	}
-	event, err := h.Service.GetMessage(r.Context(), caller, r.PathValue("session"), r.PathValue("message"))
+	event, err := h.Service.GetMessage(r.Context(), call.Caller, r.PathValue("session"), r.PathValue("message"))
 	if err != nil {
 		return err
 	}
@@ -113,12 +138,12 @@ func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, caller sess
 	return nil
 }
 
-func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	list, err := parseList(r)
 	if err != nil {
 		return err
 	}
-	page, err := h.Service.ListMessages(r.Context(), caller, session.ListMessagesRequest{
+	page, err := h.Service.ListMessages(r.Context(), call.Caller, session.ListMessagesRequest{
 		ID:        r.PathValue("session"),
 		PageSize:  list.PageSize,
 		PageToken: list.PageToken,
@@ -132,12 +157,12 @@ func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, caller se
 	return nil
 }
 
-func (h *handler) listMembers(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) listMembers(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	list, err := parseList(r)
 	if err != nil {
 		return err
 	}
-	page, err := h.Service.ListMembers(r.Context(), caller, session.ListMembersRequest{
+	page, err := h.Service.ListMembers(r.Context(), call.Caller, session.ListMembersRequest{
 		ID:        r.PathValue("session"),
 		PageSize:  list.PageSize,
 		PageToken: list.PageToken,

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
@@ -22,9 +23,13 @@ const (
 	maxPublishBody = session.MaxMessageBytes*3/2 + 64<<10
 )
 
-// readBody reads the request's body, and decodes it into something that holds nothing of the buffer.
-func readBody[T any](r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {
+// readBody reads the request's body, and decodes it into something that holds nothing of the buffer. The body counts as in
+// flight until the call ends.
+func readBody[T any](call *gate.Call, r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {
 	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	if err := call.TakeBody(bodyLength(r, most)); err != nil {
 		return nil, err
 	}
 	b := buffers.Get().(*buffer)
@@ -36,11 +41,19 @@ func readBody[T any](r *http.Request, most int, decode func(body []byte) (*T, er
 }
 
 // readBodyIfAny does the same where the body may be left out: then nothing has to say what it is.
-func readBodyIfAny[T any](r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {
+func readBodyIfAny[T any](call *gate.Call, r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {
 	if _, said := r.Header["Content-Type"]; !said && r.ContentLength == 0 {
 		return decode(nil)
 	}
-	return readBody(r, most, decode)
+	return readBody(call, r, most, decode)
+}
+
+// bodyLength is how many bytes of a body are read: if its length is not said, all that it may have.
+func bodyLength(r *http.Request, most int) int64 {
+	if r.ContentLength < 0 {
+		return int64(most)
+	}
+	return min(r.ContentLength, int64(most))
 }
 
 // checkContentType insists on JSON: a form that another website posts cannot say so without asking first.

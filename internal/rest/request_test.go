@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/gate"
 )
 
 func TestABodyIsReadWholeHoweverItComes(t *testing.T) {
@@ -88,6 +89,10 @@ func TestARequestIDIsInTheQueryOrInTheBody(t *testing.T) {
 
 func TestABodyThatMayBeLeftOut(t *testing.T) {
 	decode := func(body []byte) (*string, error) { text := string(body); return &text, nil }
+	call, err := devGate().Arrive(gate.Arrival{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		body, contentType, want string
 		kind                    fault.Kind
@@ -103,7 +108,7 @@ func TestABodyThatMayBeLeftOut(t *testing.T) {
 			if test.contentType != "" {
 				request.Header.Set("Content-Type", test.contentType)
 			}
-			got, err := readBodyIfAny(request, maxBody, decode)
+			got, err := readBodyIfAny(call, request, maxBody, decode)
 			if test.kind != 0 {
 				if !fault.Is(err, test.kind) {
 					t.Errorf("%v, want kind %d", err, test.kind)

@@ -4,19 +4,21 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
-func (h *handler) createSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) createSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	q, err := parseQuery(r, "sessionId", "requestId")
 	if err != nil {
 		return err
 	}
-	draft, err := readBody(r, maxBody, session.DecodeDraft)
+	draft, err := readBody(call, r, maxBody, session.DecodeDraft)
 	if err != nil {
 		return err
 	}
-	result, err := h.Service.Create(r.Context(), caller, session.CreateRequest{
+	call.Session = q.get("sessionId")
+	result, err := h.Service.Create(r.Context(), call.Caller, session.CreateRequest{
 		Draft:     draft,
 		SessionID: q.get("sessionId"),
 		RequestID: q.get("requestId"),
@@ -24,15 +26,16 @@ func (h *handler) createSession(w http.ResponseWriter, r *http.Request, caller s
 	if err != nil {
 		return err
 	}
+	call.Session = result.Record.ID
 	answerResult(w, result)
 	return nil
 }
 
-func (h *handler) getSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) getSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	if _, err := parseQuery(r); err != nil {
 		return err
 	}
-	record, err := h.Service.Get(r.Context(), caller, r.PathValue("session"))
+	record, err := h.Service.Get(r.Context(), call.Caller, r.PathValue("session"))
 	if err != nil {
 		return err
 	}
@@ -40,12 +43,12 @@ func (h *handler) getSession(w http.ResponseWriter, r *http.Request, caller sess
 	return nil
 }
 
-func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	list, err := parseList(r)
 	if err != nil {
 		return err
 	}
-	page, err := h.Service.List(r.Context(), caller, list)
+	page, err := h.Service.List(r.Context(), call.Caller, list)
 	if err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func parseList(r *http.Request) (list session.ListRequest, err error) {
 	}, err
 }
 
-func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	q, err := parseQuery(r, "updateMask", "requestId")
 	if err != nil {
 		return err
@@ -78,11 +81,11 @@ func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, caller s
 	if err != nil {
 		return err
 	}
-	draft, err := readBody(r, maxBody, session.DecodeDraft)
+	draft, err := readBody(call, r, maxBody, session.DecodeDraft)
 	if err != nil {
 		return err
 	}
-	result, err := h.Service.Update(r.Context(), caller, session.UpdateRequest{
+	result, err := h.Service.Update(r.Context(), call.Caller, session.UpdateRequest{
 		ID:        r.PathValue("session"),
 		Draft:     draft,
 		Mask:      mask,
@@ -95,12 +98,12 @@ func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, caller s
 	return nil
 }
 
-func (h *handler) deleteSession(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
+func (h *handler) deleteSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
 	q, err := parseQuery(r, "etag", "requestId")
 	if err != nil {
 		return err
 	}
-	err = h.Service.Delete(r.Context(), caller, session.DeleteRequest{
+	err = h.Service.Delete(r.Context(), call.Caller, session.DeleteRequest{
 		ID:        r.PathValue("session"),
 		ETag:      q.get("etag"),
 		RequestID: q.get("requestId"),
@@ -115,12 +118,7 @@ func (h *handler) deleteSession(w http.ResponseWriter, r *http.Request, caller s
 // headerJSON is shared by all answers, which saves making one for each.
 var headerJSON = []string{contentJSON}
 
-var headerNoStore = []string{"no-store"}
-
 func answerResult(w http.ResponseWriter, result session.Result) {
-	if result.SecretKey != "" {
-		w.Header()["Cache-Control"] = headerNoStore
-	}
 	b := buffers.Get().(*buffer)
 	defer b.release()
 	b.bytes = result.AppendJSON(b.bytes)

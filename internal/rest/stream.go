@@ -1,12 +1,14 @@
 package rest
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
@@ -24,32 +26,39 @@ const (
 	contentNDJSON = "application/x-ndjson"
 )
 
+// subscription is what a client asks for.
+type subscription struct {
+	session.SubscribeRequest
+
+	format format
+	ticket string // says who is asking; empty: the header does
+}
+
 // events answers with a stream, in the format that the client asks for.
-func (h *handler) events(w http.ResponseWriter, r *http.Request, caller session.Caller) error {
-	format, err := formatOf(r)
+func (h *handler) events(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
+	asked, err := h.subscribe(r, call)
 	if err != nil {
 		return err
 	}
-	request, err := subscribeRequest(r)
+	leave, err := call.OpenStream()
 	if err != nil {
 		return err
 	}
-	if h.streams.closed() {
-		return fault.New(fault.Unavailable, "SHUTTING_DOWN", "the server is shutting down").After(streamRetry)
-	}
-	c := newStreamConn(h.streams, format)
-	if c.stream, err = h.Service.Subscribe(r.Context(), caller, request, c.wake); err != nil {
+	c := newStreamConn(h.streams, asked.format)
+	c.leave = leave
+	if c.stream, err = h.Service.Subscribe(r.Context(), call.Caller, asked.SubscribeRequest, c.wake); err != nil {
+		leave()
 		return err
 	}
 	if r.Method == http.MethodHead {
 		c.close()
-		w.Header().Set("Content-Type", contentTypes[format])
+		w.Header().Set("Content-Type", contentTypes[asked.format])
 		return nil
 	}
-	if format == formatWebSocket {
-		err = h.upgrade(w, r, c, caller, request.ID)
+	if asked.format == formatWebSocket {
+		err = h.upgrade(w, r, c, call)
 	} else {
-		err = c.hijack(w)
+		err = c.answer(w, r)
 	}
 	if err != nil {
 		c.close()
@@ -59,12 +68,36 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, caller session.
 	return nil
 }
 
+// subscribe reads what the client asks for, and finds the caller. A ticket is good once: it is used when nothing else is
+// wrong with the request.
+func (h *handler) subscribe(r *http.Request, call *gate.Call) (*subscription, error) {
+	asked, wrong := readSubscription(r)
+	if asked.ticket == "" {
+		if err := h.enter(r, call); err != nil {
+			return nil, err
+		}
+	}
+	if wrong != nil {
+		return nil, wrong
+	}
+	if h.streams.closed() {
+		return nil, fault.New(fault.Unavailable, "SHUTTING_DOWN", "the server is shutting down").After(streamRetry)
+	}
+	if asked.ticket == "" {
+		return asked, nil
+	}
+	if err := h.checkOrigin(r); err != nil {
+		return nil, err
+	}
+	return asked, call.UseTicket(r.Context(), authRequest(r), asked.ticket)
+}
+
 var contentTypes = [...]string{formatSSE: contentSSE, formatNDJSON: contentNDJSON, formatWebSocket: contentJSON}
 
 // formatOf is the format that the request asks for: by an upgrade, or by Accept; SSE if it takes anything.
 func formatOf(r *http.Request) (format, error) {
 	if isUpgrade(r) {
-		return formatWebSocket, nil
+		return formatWebSocket, checkHandshake(r.Header)
 	}
 	accept := r.Header.Get("Accept")
 	if accept == "" {
@@ -86,33 +119,39 @@ func formatOf(r *http.Request) (format, error) {
 // isUpgrade tells whether the client wants a WebSocket.
 func isUpgrade(r *http.Request) bool { return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") }
 
-// subscribeRequest reads what the stream is to be. Last-Event-ID beats the cursor: EventSource repeats its URL.
-func subscribeRequest(r *http.Request) (request session.SubscribeRequest, err error) {
-	request.ID = r.PathValue("session")
-	raw, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return request, fault.New(fault.InvalidArgument, "MALFORMED_QUERY", "the query is malformed").Because(err)
+// readSubscription reads what the stream is to be, and who is asking if a ticket says it, which is known also where
+// something else is wrong. Last-Event-ID beats the cursor: EventSource repeats its URL.
+func readSubscription(r *http.Request) (*subscription, error) {
+	asked := &subscription{SubscribeRequest: session.SubscribeRequest{ID: r.PathValue("session")}}
+	raw, malformed := url.ParseQuery(r.URL.RawQuery)
+	asked.ticket = raw.Get("ticket")
+	if malformed != nil {
+		return asked, fault.New(fault.InvalidArgument, "MALFORMED_QUERY", "the query is malformed").Because(malformed)
+	}
+	var err error
+	if asked.format, err = formatOf(r); err != nil {
+		return asked, err
 	}
 	var violations fault.Violations
 	for name, values := range raw {
 		switch name {
 		case "channel":
-			request.Channels = channelsIn(values, &violations)
-		case "cursor":
-			request.Cursor = values[0]
+			asked.Channels = channelsIn(values, &violations)
+		case "cursor", "ticket":
 			if len(values) > 1 {
-				violations.Addf("cursor", "must be given once")
+				violations.Addf(name, "must be given once")
 			}
-		case "ticket":
-			violations.Addf("ticket", "tickets are not built yet")
 		default:
-			violations.Addf(fault.Shown(name), "unknown query parameter; known are channel, cursor")
+			violations.Addf(fault.Shown(name), "unknown query parameter; known are channel, cursor, ticket")
 		}
 	}
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		request.Cursor = last
+	asked.Cursor = cmp.Or(r.Header.Get("Last-Event-ID"), raw.Get("cursor"))
+	if asked.ticket != "" && asked.Cursor != "" && asked.Cursor != session.Beginning {
+		if _, err := session.ParseCursor(asked.Cursor); err != nil { // or else Subscribe would tell, when the ticket is used
+			violations = append(violations, fault.From(err).Violations...)
+		}
 	}
-	return request, violations.Err()
+	return asked, violations.Err()
 }
 
 func channelsIn(values []string, v *fault.Violations) []int32 {

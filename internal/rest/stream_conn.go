@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -17,13 +19,16 @@ import (
 
 // streamConn is one stream on a connection that was taken over from net/http. An idle one has no goroutine and no
 // buffer: whoever wakes it writes what there is, as far as the connection takes it at once; only what would block
-// gets a goroutine, until the stream is idle again. (A WebSocket has a goroutine that reads.)
+// gets a goroutine, until the stream is idle again. (A WebSocket has a goroutine that reads, and a stream of HTTP/2 its
+// handler, which waits for its end.)
 type streamConn struct {
 	owner  *streams
 	format format
 	stream *session.Stream
-	conn   net.Conn
-	raw    syscall.RawConn // nil: writes are left to goroutines
+	conn   outlet
+	raw    syscall.RawConn // the socket, perhaps under TLS; nil: the stream has none of its own
+	direct bool            // raw may be written to: else every write is left to a goroutine
+	leave  func()          // lets go of the place among its user's streams
 
 	activity  atomic.Uint32 // who writes; see the constants
 	alive     atomic.Bool   // a sign of life is due
@@ -35,6 +40,13 @@ type streamConn struct {
 	// writing is held from the first byte of a batch to its last: frames of a WebSocket must not be mixed. It may be
 	// locked on one goroutine and unlocked on another.
 	writing sync.Mutex
+}
+
+// outlet is what a stream is written to: a connection, or a response.
+type outlet interface {
+	io.WriteCloser
+	SetDeadline(at time.Time) error
+	SetWriteDeadline(at time.Time) error
 }
 
 // What a stream is doing.
@@ -50,42 +62,82 @@ func newStreamConn(owner *streams, format format) *streamConn {
 	return c
 }
 
+// answer takes the connection over, or of HTTP/2 the response, and begins an endless body.
+func (c *streamConn) answer(w http.ResponseWriter, r *http.Request) error {
+	if r.ProtoMajor >= 2 {
+		c.respond(w, r)
+		return nil
+	}
+	return c.hijack(w)
+}
+
 // hijack takes the connection over, and answers with the header of an endless body.
 func (c *streamConn) hijack(w http.ResponseWriter) error {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return fault.New(fault.Unimplemented, "UNIMPLEMENTED", "streams need HTTP/1.1").Because(err)
+		return fault.New(fault.Unimplemented, "UNIMPLEMENTED", "streams need HTTP/1.1 or HTTP/2").Because(err)
 	}
 	c.adopt(conn)
-	header := "HTTP/1.1 200 OK\r\nContent-Type: " + contentTypes[c.format] +
-		"\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-	if c.format == formatSSE {
-		header += "retry: " + strconv.Itoa(int(streamRetry.Milliseconds())) + "\n\n"
+	b := []byte("HTTP/1.1 200 OK\r\n")
+	for _, field := range c.header() {
+		b = append(b, field.name+": "+field.value+"\r\n"...)
 	}
-	if c.writeAll([]byte(header)) != nil {
+	b = appendOthers(b, w.Header(), c.header())
+	b = append(b, "Connection: close\r\n\r\n"...)
+	if c.writeAll(append(b, c.opening()...)) != nil {
 		c.close() // the client is gone already: nobody is left to be told
 	}
 	return nil
 }
 
+// headerField is a field of a stream's header.
+type headerField struct{ name, value string }
+
+// header is the header of a stream, in every version of HTTP.
+func (c *streamConn) header() []headerField {
+	return []headerField{
+		{"Content-Type", contentTypes[c.format]},
+		{"Cache-Control", "no-store, no-transform"},
+		{"X-Accel-Buffering", "no"},
+		{"X-Content-Type-Options", "nosniff"},
+	}
+}
+
+// opening is what comes before the first event.
+func (c *streamConn) opening() []byte {
+	if c.format != formatSSE {
+		return nil
+	}
+	return []byte("retry: " + strconv.Itoa(int(streamRetry.Milliseconds())) + "\n\n")
+}
+
 // adopt makes the connection the stream's.
-func (c *streamConn) adopt(conn net.Conn) {
+func (c *streamConn) adopt(conn outlet) {
 	c.conn = conn
 	c.lastPing.Store(time.Now().UnixNano())
 	_ = conn.SetDeadline(time.Time{}) // those of the request
+	secure, isSecure := conn.(*tls.Conn)
+	if isSecure {
+		conn = secure.NetConn()
+	}
 	if socket, ok := conn.(*net.TCPConn); ok {
 		c.raw, _ = socket.SyscallConn()
+		c.direct = !isSecure && c.raw != nil
 		endWhenStalled(c.raw, c.owner.stall)
 	}
 }
 
-// begin makes the stream one of its owner's, and writes what there is.
+// begin makes the stream one of its owner's, and writes what there is. If the stream is the response to a request, then
+// it returns when the stream has ended.
 func (c *streamConn) begin() {
-	if !c.owner.add(c) {
+	if c.owner.add(c) {
+		c.run(false)
+	} else {
 		c.close()
-		return
 	}
-	c.run(false)
+	if response, ok := c.conn.(*responseConn); ok {
+		response.stay(c)
+	}
 }
 
 // wake is called when there is something new. It does not block.
@@ -271,7 +323,7 @@ func (c *streamConn) writeNow(b *batch) bool {
 	if len(b.bytes) == 0 {
 		return true
 	}
-	if c.raw == nil || !c.writing.TryLock() {
+	if !c.direct || !c.writing.TryLock() {
 		return false
 	}
 	n, err := tryWrite(c.raw, b.bytes)
@@ -295,13 +347,21 @@ func (c *streamConn) writeRest(b *batch) error {
 	return c.writeAll(b.bytes[b.done:])
 }
 
-// writeAll writes everything, unless the client takes no byte for too long.
+// writePiece is how much is written at once where a deadline that passes is the end: TLS and HTTP/2 cannot go on in the
+// middle, so a client that is slow has as long for each piece. It is what a record and a frame hold.
+const writePiece = 16 << 10
+
+// writeAll writes everything, unless the client takes no byte, or no whole piece, for too long.
 func (c *streamConn) writeAll(b []byte) error {
 	for len(b) > 0 {
 		if err := c.conn.SetWriteDeadline(time.Now().Add(c.owner.stall)); err != nil {
 			return err
 		}
-		n, err := c.conn.Write(b)
+		piece := b
+		if !c.direct {
+			piece = b[:min(len(b), writePiece)]
+		}
+		n, err := c.conn.Write(piece)
 		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
 		}

@@ -20,7 +20,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/tail"
@@ -37,6 +36,12 @@ type edge struct {
 // newEdge starts an edge whose streams have the timing. Every test with one is a test for leaks.
 func newEdge(t *testing.T, timing timing) *edge {
 	t.Helper()
+	return newEdgeOf(t, timing, Config{Gate: devGate()})
+}
+
+// newEdgeOf starts an edge with a configuration of which the rest is filled in.
+func newEdgeOf(t *testing.T, timing timing, config Config) *edge {
+	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	e := &edge{}
 	keys := session.NewKeyRing()
@@ -49,9 +54,8 @@ func newEdge(t *testing.T, timing timing) *edge {
 		t.Fatal(err)
 	}
 	e.service = session.NewService(store, e.hub, keys)
-	e.handler = NewHandler(Config{
-		Service: e.service, Auth: auth.Dev{}, Log: slog.New(slog.DiscardHandler), Ready: func() bool { return true },
-	})
+	config.Service, config.Log, config.Ready = e.service, slog.New(slog.DiscardHandler), func() bool { return true }
+	e.handler = NewHandler(config)
 	e.handler.streams.timing = timing
 	e.server = httptest.NewServer(e.handler)
 	t.Cleanup(func() {

@@ -64,7 +64,11 @@ func (s *streams) add(c *streamConn) bool {
 	return true
 }
 
+// remove lets go of a stream that has ended, which may never have been added.
 func (s *streams) remove(c *streamConn) {
+	if c.leave != nil {
+		c.leave()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)

@@ -9,12 +9,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/lxzan/gws"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
@@ -52,8 +54,9 @@ type socketConn struct {
 
 	stream  *streamConn
 	handler *handler
-	caller  session.Caller
-	id      string // of the session
+	opened  *gate.Call  // the call that opened it
+	frames  int         // how many the client has sent
+	header  http.Header // of the answer to the handshake; nil: that is written
 }
 
 // Read implements net.Conn. Whatever ends the reading is the end of the stream: the library would tell the client of
@@ -70,24 +73,27 @@ func (s *socketConn) Read(b []byte) (int, error) {
 func (s *socketConn) Write(b []byte) (int, error) {
 	s.stream.writing.Lock()
 	defer s.stream.writing.Unlock()
-	if err := s.stream.writeAll(b); err != nil {
+	written := b
+	if s.header != nil { // the library knows only fields that are the same for all
+		status, fields, _ := bytes.Cut(b, []byte("\r\n"))
+		written = append(appendOthers(append(bytes.Clone(status), "\r\n"...), s.header, nil), fields...)
+		s.header = nil
+	}
+	if err := s.stream.writeAll(written); err != nil {
 		return 0, err
 	}
 	return len(b), nil
 }
 
 // upgrade makes the connection a WebSocket, and reads it on a goroutine.
-func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, c *streamConn, caller session.Caller, id string) error {
-	if !isHandshake(r.Header) {
-		return fault.New(fault.InvalidArgument, "BAD_HANDSHAKE", "the WebSocket handshake must be that of RFC 6455, version 13")
-	}
+func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, c *streamConn, call *gate.Call) error {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return fault.New(fault.Unimplemented, "UNIMPLEMENTED", "WebSockets need HTTP/1.1").Because(err)
 	}
 	c.adopt(conn)
 	early, _ := buffered.Peek(buffered.Reader.Buffered())
-	socket := &socketConn{Conn: conn, stream: c, handler: h, caller: caller, id: id}
+	socket := &socketConn{Conn: conn, stream: c, handler: h, opened: call, header: w.Header()}
 	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), socket), socketBuffer)
 	upgraded, err := h.upgrader.UpgradeFromConn(socket, reader, r)
 	if err != nil {
@@ -98,14 +104,17 @@ func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, c *streamConn,
 	return nil
 }
 
-// isHandshake tells whether the headers are those of RFC 6455 section 4.2.1.
-func isHandshake(h http.Header) bool {
+// checkHandshake checks that the headers are those of RFC 6455 section 4.2.1.
+func checkHandshake(h http.Header) error {
 	key, err := base64.StdEncoding.DecodeString(h.Get("Sec-WebSocket-Key"))
 	upgrade := false
 	for option := range strings.SplitSeq(strings.Join(h.Values("Connection"), ","), ",") {
 		upgrade = upgrade || strings.EqualFold(strings.TrimSpace(option), "upgrade")
 	}
-	return err == nil && len(key) == 16 && upgrade && h.Get("Sec-WebSocket-Version") == "13"
+	if err != nil || len(key) != 16 || !upgrade || h.Get("Sec-WebSocket-Version") != "13" {
+		return fault.New(fault.InvalidArgument, "BAD_HANDSHAKE", "the WebSocket handshake must be that of RFC 6455, version 13")
+	}
+	return nil
 }
 
 // read handles what the client sends, until the connection ends. The library panics over a frame that claims a length of
@@ -165,22 +174,44 @@ func (socketEvents) OnMessage(socket *gws.Conn, message *gws.Message) {
 	_ = socket.WriteMessage(gws.OpcodeText, b.bytes) // a client that is gone needs no answer
 }
 
-// publish does what a frame asks for, and appends the answer.
+// publish does what a frame asks for, and appends the answer. A frame is a call like any other, under the id of the
+// request that opened the socket, and a number.
 func (s *socketConn) publish(answer, frame []byte) []byte {
+	s.frames++
+	call, err := s.opened.Next(s.opened.ID+"."+strconv.Itoa(s.frames), "websocket", gate.PublishMessage)
+	ended := errUnanswered
+	defer func() { call.End(s.stream.owner.ctx, ended) }()
+	if err != nil {
+		answer = s.appendRefusal(answer, call, requestIDIn(frame), err)
+	} else {
+		answer, err = s.published(answer, call, frame)
+	}
+	ended = err
+	return answer
+}
+
+// published publishes, and appends the answer. The error is one that the answer has.
+func (s *socketConn) published(answer []byte, call *gate.Call, frame []byte) ([]byte, error) {
+	if err := call.TakeBody(int64(len(frame))); err != nil {
+		return s.appendRefusal(answer, call, requestIDIn(frame), err), err
+	}
+	if err := s.handler.Service.CheckCredential(call.Caller); err != nil {
+		return s.appendRefusal(answer, call, requestIDIn(frame), err), err
+	}
 	request, err := session.DecodeClientFrame(frame)
 	if err != nil {
-		return s.appendRefusal(answer, requestIDIn(frame), err)
+		return s.appendRefusal(answer, call, requestIDIn(frame), err), err
 	}
-	request.ID = s.id
-	event, err := s.handler.Service.Publish(s.stream.owner.ctx, s.caller, *request)
+	request.ID = call.Session
+	event, err := s.handler.Service.Publish(s.stream.owner.ctx, call.Caller, *request)
 	if err != nil {
-		return s.appendRefusal(answer, request.RequestID, err)
+		return s.appendRefusal(answer, call, request.RequestID, err), err
 	}
 	answer = append(answer, `{"ack":{"requestId":"`...)
 	answer = append(answer, request.RequestID...)
 	answer = append(answer, `",`...)
 	answer = appendPublished(answer, event)
-	return append(answer, `}}`...)
+	return append(answer, `}}`...), nil
 }
 
 // requestIDIn is what a frame that is refused has for its client to know it by, as far as it can be told.
@@ -197,8 +228,8 @@ func requestIDIn(frame []byte) string {
 }
 
 // appendRefusal appends what is wrong.
-func (s *socketConn) appendRefusal(answer []byte, requestID string, err error) []byte {
-	f := s.handler.shown(s.stream.owner.ctx, "websocket", s.id, err)
+func (s *socketConn) appendRefusal(answer []byte, call *gate.Call, requestID string, err error) []byte {
+	f := s.handler.shown(s.stream.owner.ctx, call.ID, "websocket", call.Session, err)
 	encoded, err := json.Marshal(struct {
 		RequestID string    `json:"requestId"`
 		Error     errorJSON `json:"error"`

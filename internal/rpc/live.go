@@ -51,6 +51,19 @@ func (s *sessions) LeaveSession(ctx context.Context, r *conversationv1.LeaveSess
 	return &conversationv1.LeaveSessionResponse{Session: left}, nil
 }
 
+// CreateTicket implements the method of this name.
+func (s *sessions) CreateTicket(ctx context.Context, r *conversationv1.CreateTicketRequest) (*conversationv1.CreateTicketResponse, error) {
+	id, err := session.ParseSession(r.GetSession())
+	if err != nil {
+		return nil, err
+	}
+	ticket, expire, err := s.service.CreateTicket(ctx, callerOf(ctx), session.CreateTicketRequest{ID: id, RequestID: r.GetRequestId()})
+	if err != nil {
+		return nil, err
+	}
+	return &conversationv1.CreateTicketResponse{Ticket: ticket, ExpireTime: timestampOf(expire)}, nil
+}
+
 // PublishMessage implements the method of this name.
 func (s *sessions) PublishMessage(
 	ctx context.Context, r *conversationv1.PublishMessageRequest,

@@ -3,11 +3,9 @@ package rpc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -16,20 +14,19 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	conversationv1 "github.com/parleyhq/parley/gen/parley/conversation/v1"
-	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/session"
 )
 
 // Config says what the edge stands on.
 type Config struct {
 	Service *session.Service
-	Auth    auth.Authenticator
+	Gate    *gate.Gate
 	Log     *slog.Logger
 }
 
@@ -42,10 +39,10 @@ const maxStreams = 1000
 // keepAlive is after how long without a sign of life a client is asked for one, so that half-open connections end.
 const keepAlive = 30 * time.Second
 
-// NewServer returns a gRPC server of the API, with health and reflection.
-func NewServer(config Config) *grpc.Server {
+// NewServer returns a gRPC server of the API, with health and reflection. The options are those of the listener.
+func NewServer(config Config, options ...grpc.ServerOption) *grpc.Server {
 	edge := &edge{Config: config}
-	server := grpc.NewServer(
+	server := grpc.NewServer(append(options,
 		grpc.UnaryInterceptor(edge.unary),
 		grpc.StreamInterceptor(edge.stream),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -54,7 +51,7 @@ func NewServer(config Config) *grpc.Server {
 		grpc.MaxHeaderListSize(64<<10),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAlive}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{PermitWithoutStream: true}),
-	)
+	)...)
 	conversationv1.RegisterSessionServiceServer(server, &sessions{service: config.Service})
 	healthv1.RegisterHealthServer(server, health.NewServer())
 	reflection.Register(server)
@@ -64,68 +61,67 @@ func NewServer(config Config) *grpc.Server {
 // edge is what all methods have in common.
 type edge struct{ Config }
 
-type callerKey struct{}
+type callKey struct{}
+
+// callOf is the call that a method answers.
+func callOf(ctx context.Context) *gate.Call { return ctx.Value(callKey{}).(*gate.Call) }
 
 // callerOf is who asks, as the interceptor found out.
-func callerOf(ctx context.Context) session.Caller {
-	caller, _ := ctx.Value(callerKey{}).(session.Caller)
-	return caller
-}
+func callerOf(ctx context.Context) session.Caller { return callOf(ctx).Caller }
 
 func (e *edge) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
-	defer func() { err = e.settle(ctx, info.FullMethod, recover(), err) }()
-	ctx, err = e.authenticate(ctx)
+	call, err := e.arrive(ctx, info.FullMethod)
+	defer func() { err = e.settle(ctx, call, info.FullMethod, recover(), err) }()
+	call.Session = sessionIn(request)
+	if err == nil {
+		err = enter(ctx, call, info.FullMethod)
+	}
+	if err == nil {
+		err = takeBody(call, request)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return handler(ctx, request)
+	answer, err = handler(context.WithValue(ctx, callKey{}, call), request)
+	if created, ok := answer.(*conversationv1.Session); ok && err == nil {
+		call.Session = created.GetSessionId() // which the server may have made
+	}
+	return answer, err
 }
 
 func (e *edge) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	defer func() { err = e.settle(stream.Context(), info.FullMethod, recover(), err) }()
-	ctx, err := e.authenticate(stream.Context())
+	ctx := stream.Context()
+	call, err := e.arrive(ctx, info.FullMethod)
+	defer func() { err = e.settle(ctx, call, info.FullMethod, recover(), err) }()
+	if err == nil && call.Method != gate.SessionEvents { // of which the request may say who is asking, and is yet to come
+		err = enter(ctx, call, info.FullMethod)
+	}
 	if err != nil {
 		return err
 	}
-	return handler(server, &authenticatedStream{ServerStream: stream, ctx: ctx})
+	return handler(server, &calledStream{ServerStream: stream, ctx: context.WithValue(ctx, callKey{}, call)})
 }
 
-type authenticatedStream struct {
+type calledStream struct {
 	grpc.ServerStream
 
 	ctx context.Context //nolint:containedctx // it is how gRPC passes a stream's context on
 }
 
-func (s *authenticatedStream) Context() context.Context { return s.ctx }
+func (s *calledStream) Context() context.Context { return s.ctx }
 
-func (e *edge) authenticate(ctx context.Context) (context.Context, error) {
-	var request auth.Request
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		request.Header = make(http.Header, len(md))
-		for name, values := range md {
-			request.Header[http.CanonicalHeaderKey(name)] = values
-		}
-		if authority := md.Get(":authority"); len(authority) > 0 {
-			request.Host = authority[0]
-		}
-	}
-	caller, err := e.Auth.Caller(ctx, request)
-	if err != nil {
-		return ctx, err
-	}
-	return context.WithValue(ctx, callerKey{}, caller), nil
-}
-
-// settle turns what a method ended with into the status that its client gets, and logs what is ours to know.
-func (e *edge) settle(ctx context.Context, method string, panicked any, err error) error {
+// settle ends a call: it turns what the method ended with into the status that its client gets, and logs what is ours to
+// know.
+func (e *edge) settle(ctx context.Context, call *gate.Call, method string, panicked any, err error) error {
 	if panicked != nil {
 		err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
 	}
+	if err != nil && status.Code(err) == codes.Unimplemented { // from the generated code, which knows no details
+		err = fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
+	}
+	call.End(ctx, err)
 	if err == nil {
 		return nil
-	}
-	if status.Code(err) == codes.Unimplemented { // from the generated code, which knows no details
-		err = fault.New(fault.Unimplemented, "UNIMPLEMENTED", "this method is not built yet")
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // the client has gone, or does not wait any longer
 		return status.FromContextError(ctx.Err()).Err()
@@ -137,11 +133,10 @@ func (e *edge) settle(ctx context.Context, method string, panicked any, err erro
 	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {
 		return Status(f).Err()
 	}
-	id := rand.Text()
-	e.Log.ErrorContext(ctx, "request failed", "requestId", id, "method", method, "error", f)
+	e.Log.ErrorContext(ctx, "request failed", "requestId", call.ID, "method", method, "error", f)
 	if f.Kind == fault.Internal {
 		shown := *f
-		shown.Message = "internal error (request " + id + ")"
+		shown.Message = "internal error (request " + call.ID + ")"
 		f = &shown
 	}
 	return Status(f).Err()

@@ -9,7 +9,7 @@ import (
 	"github.com/parleyhq/parley/internal/session"
 )
 
-// sessions implements the API's service. What it embeds answers Unimplemented for the methods that are not built yet.
+// sessions implements the API's service. What it embeds answers Unimplemented for what a later contract adds.
 type sessions struct {
 	conversationv1.UnimplementedSessionServiceServer
 

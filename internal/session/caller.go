@@ -36,33 +36,30 @@ func (c Caller) asMember() string {
 	return c.User
 }
 
-// relation is what a user is to a session, by the session's own lists.
-type relation struct {
-	owner, allowed bool
-}
-
-func (s *Spec) relationOf(user string) relation {
-	return relation{owner: slices.Contains(s.Owners, user), allowed: slices.Contains(s.AllowedUsers, user)}
-}
-
 // maySee tells whether the caller may know that the session exists. It looks no further into the document than it must:
 // the time that it takes is what tells a hidden session from none.
 func (c Caller) maySee(r *Record, m *Member) bool {
-	if c.Admin || r.Type == Public || m != nil {
-		return true
-	}
-	quoted := appendString(make([]byte, 0, MaxUserBytes), c.User)
-	for field := membersOf(r.Document); field.next(); {
+	access, is := r.access(), c.standing(m)
+	return access.judge(is, toSee) == permitted || access.judge(is|listedIn(r.Document, c.User), toSee) == permitted
+}
+
+// listedIn is the first standing that the session's document gives the user; 0: none.
+func listedIn(document []byte, user string) standing {
+	quoted := appendString(make([]byte, 0, MaxUserBytes), user)
+	for field := membersOf(document); field.next(); {
 		switch string(field.quoted) {
 		case `"owners"`:
 			if listHas(field.value, quoted) {
-				return true
+				return isOwner
 			}
 		case `"allowedUsers"`:
-			return listHas(field.value, quoted)
+			if listHas(field.value, quoted) {
+				return isAllowed
+			}
+			return 0
 		}
 	}
-	return false
+	return 0
 }
 
 // listHas tells whether a list of strings in compact JSON has the quoted one. Both are quoted the same way.
@@ -76,9 +73,6 @@ func listHas(list, quoted []byte) bool {
 	}
 	return false
 }
-
-// mayChange tells whether the caller may update and delete a session of this Spec.
-func (c Caller) mayChange(s *Spec) bool { return c.Admin || s.relationOf(c.User).owner }
 
 // mayCreate tells whether the caller may create a session of this Spec.
 func (c Caller) mayCreate(s *Spec) bool { return c.Admin || slices.Contains(s.Owners, c.User) }
@@ -99,17 +93,62 @@ func (s *Spec) Principals() []string {
 	return slices.Compact(users)
 }
 
-// mayRead is a PermissionDenied fault unless the caller, who may see the session, may read its log.
-func (c Caller) mayRead(r *Record, rules *Rules, m *Member) error {
-	is := rules.Spec.relationOf(c.User)
-	switch {
-	case c.Admin:
+// mayRead is a PermissionDenied fault unless the caller, who may see the session, may read its log: now, or, what being
+// toTicket, by a ticket.
+func (c Caller) mayRead(what action, r *Record, spec *Spec, m *Member) error {
+	switch r.access().judgeUser(spec, c.User, c.standing(m), what) {
+	case permitted:
 		return nil
-	case slices.Contains(rules.Spec.BlockedUsers, c.User):
-		return fault.New(fault.PermissionDenied, "BLOCKED", "the user is blocked from the session")
-	case is.owner, m != nil, r.Type == Public && !r.Secret.Exists():
-		return nil
+	case forbidden:
+		return userBlocked()
 	default:
 		return fault.New(fault.PermissionDenied, "NOT_A_MEMBER", "the session's log is for its owners and members: join it first")
 	}
+}
+
+// actingAs is the caller in whose name a request is done that names a user. That of a backend is done with the user's
+// rights and no more, but lives and dies with the backend's credential. Everyone else stays who they are.
+func (c Caller) actingAs(name string) Caller {
+	if name == "" || !c.Service || c.Named || c.Admin {
+		return c
+	}
+	return Caller{User: name, Until: c.Until, Key: c.Key}
+}
+
+// checkActor checks the user whom a request names, and that the request does not say of two users that it is theirs.
+func (c Caller) checkActor(name string, v *fault.Violations) {
+	checkName(name, v)
+	if c.Named && name != "" && name != c.User {
+		report(v, "name", "contradicts Parley-User: must be the same user, or be left out")
+	}
+}
+
+func checkName(name string, v *fault.Violations) {
+	if name == "" {
+		return
+	}
+	if len(name) > MaxUserBytes {
+		report(v, "name", "must be 1 to %d bytes", MaxUserBytes)
+	}
+	checkFlaw(v, "name", lineFlaw(name))
+}
+
+// actor is the user who acts: the one that the request names, or the caller.
+func actor(caller Caller, name string) string {
+	if name == "" {
+		return caller.User
+	}
+	return name
+}
+
+// mayActAs is a PermissionDenied fault if the caller may not act as the user.
+func mayActAs(caller Caller, user string) error {
+	if user == caller.User || caller.Admin {
+		return nil
+	}
+	return fault.New(fault.PermissionDenied, "ACTING_AS_ANOTHER", "name: must be the caller, or be left out")
+}
+
+func userBlocked() error {
+	return fault.New(fault.PermissionDenied, "BLOCKED", "the user is blocked from the session")
 }

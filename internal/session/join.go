@@ -38,12 +38,14 @@ type JoinResult struct {
 // Join makes a user a member, or changes the channels of one who is. Nobody joins twice: a join that changes nothing
 // does nothing, and its cursor is the head's.
 //
+// A backend that names a user joins as that user.
+//
 // Faults: InvalidArgument with every violation; InvalidArgument REQUEST_ID_REUSED; NotFound; PermissionDenied
 // ACTING_AS_ANOTHER, BLOCKED, SECRET_KEY_REQUIRED; Aborted UID_MISMATCH; FailedPrecondition SESSION_FULL;
 // ResourceExhausted TOO_MANY_GUESSES; and those of Store.Write.
 func (s *Service) Join(ctx context.Context, caller Caller, r JoinRequest) (JoinResult, error) {
 	var violations fault.Violations
-	checkActor(r.Name, &violations)
+	caller.checkActor(r.Name, &violations)
 	checkSomeChannels("channels", r.Channels, &violations)
 	if len(r.SecretKey) > MaxSecretKeyBytes {
 		report(&violations, "secretKey", "must be at most %d bytes", MaxSecretKeyBytes)
@@ -55,6 +57,7 @@ func (s *Service) Join(ctx context.Context, caller Caller, r JoinRequest) (JoinR
 	if err := checkSession(r.ID); err != nil {
 		return JoinResult{}, err
 	}
+	caller = caller.actingAs(r.Name)
 	join := join{service: s, caller: caller, user: actor(caller, r.Name), request: r}
 	if r.SecretKey != "" {
 		join.guess = s.guesses.begin(caller, r.ID)
@@ -84,12 +87,13 @@ type join struct {
 	digest  Digest
 	guess   guessVerdict
 
-	wrong  bool // a secretKey was compared, and is not the session's
+	wrong  bool     // a secretKey was compared, and is not the session's
+	holder standing // isHolder if it was, and is; else 0
 	result JoinResult
 }
 
 func (j *join) decide(v *View) (Change, error) {
-	j.wrong = j.request.SecretKey != "" && (v.Current == nil || !v.Current.Secret.Exists())
+	j.wrong, j.holder = j.request.SecretKey != "" && (v.Current == nil || !v.Current.Secret.Exists()), 0
 	if v.Earlier != nil {
 		return Change{}, j.repeat(v)
 	}
@@ -137,14 +141,18 @@ func (j *join) admit(v *View) error {
 	if err := mayActAs(j.caller, j.user); err != nil {
 		return err
 	}
-	spec := v.Rules.Spec
-	if slices.Contains(spec.BlockedUsers, j.user) {
-		return fault.New(fault.PermissionDenied, "BLOCKED", "the user is blocked from the session")
+	lets := j.judge(v)
+	if lets == forbidden {
+		return userBlocked()
 	}
-	if uid := j.request.UID; uid != "" && uid != v.Current.UID.String() {
+	if j.isOfAnother(v.Current) {
 		return uidMismatch()
 	}
-	if j.needsSecret(v) && !j.opens(v) {
+	if lets == denied && j.request.SecretKey != "" {
+		j.compare(v)
+		lets = j.judge(v)
+	}
+	if lets == denied {
 		return fault.New(fault.PermissionDenied, "SECRET_KEY_REQUIRED", "joining this session takes its secretKey")
 	}
 	return nil
@@ -157,40 +165,42 @@ func (j *join) visible(v *View) error {
 		return tooManyGuesses()
 	}
 	err := visible(j.caller, v.Current, v.Members[0])
-	if err == nil || v.Current == nil || !fault.Is(err, fault.NotFound) {
+	if err == nil || j.request.SecretKey == "" {
 		return err
 	}
-	if uid := j.request.UID; uid != "" && uid != v.Current.UID.String() {
-		j.wrong = j.request.SecretKey != "" // counted as for an id never used
-		return err                          // not a word of it, and no secret is read
-	}
-	if j.request.SecretKey == "" || !j.opens(v) {
+	if j.compare(v); j.holder == 0 || v.Current.access().judge(isAnyone|j.holder, toJoin) != permitted {
 		return err
 	}
 	return nil
 }
 
-// needsSecret tells whether nothing but the secretKey lets the user in.
-func (j *join) needsSecret(v *View) bool {
-	is := v.Rules.Spec.relationOf(j.user)
-	if j.caller.Admin || is.owner || is.allowed || v.Members[1] != nil {
-		return false
-	}
-	return v.Current.Type != Public || v.Current.Secret.Exists()
+// judge is what the table says of the user's joining: who may for another, may whatever the other lacks.
+func (j *join) judge(v *View) verdict {
+	user := Caller{User: j.user, Admin: j.caller.Admin}
+	return v.Current.access().judgeUser(v.Rules.Spec, j.user, user.standing(v.Members[1])|j.holder, toJoin)
 }
 
-// opens tells whether the request's secretKey is the session's.
-func (j *join) opens(v *View) bool {
-	if uid := j.request.UID; uid != "" && uid != v.Current.UID.String() {
+// isOfAnother tells whether the request is for a session of another uid.
+func (j *join) isOfAnother(current *Record) bool {
+	if j.request.UID == "" || current == nil {
 		return false
 	}
-	secret := j.request.SecretKey
-	if secret == "" || !v.Current.Secret.Exists() {
-		return false
+	return string(current.UID.Append(make([]byte, 0, uidTextBytes))) != j.request.UID
+}
+
+// compare notes whether the request's secretKey is the session's. It takes as long when there is no session, or no
+// secret, or the request is for a session of another uid, whose secret is not read.
+func (j *join) compare(v *View) {
+	var sealed Secret
+	var uid UID
+	if current := v.Current; current != nil && !j.isOfAnother(current) {
+		sealed, uid = current.Secret, current.UID
 	}
-	opens := j.service.keys.opens(v.Current.Secret, v.Current.UID, secret)
-	j.wrong = !opens
-	return opens
+	if j.service.keys.opens(sealed, uid, j.request.SecretKey) {
+		j.holder, j.wrong = isHolder, false
+	} else {
+		j.holder, j.wrong = 0, true
+	}
 }
 
 // answer notes the membership and where it leaves the log.
@@ -227,11 +237,14 @@ type LeaveRequest struct {
 // Leave ends a membership: the caller's own, or as an owner another's, which is a removal. To leave without being a
 // member does nothing.
 //
+// A backend that names a user leaves as that user. To remove another as an owner, it has to say beforehand that it acts
+// for the owner: Caller.Named.
+//
 // Faults: InvalidArgument with every violation; InvalidArgument REQUEST_ID_REUSED; NotFound; PermissionDenied
 // NOT_AN_OWNER; and those of Store.Write.
 func (s *Service) Leave(ctx context.Context, caller Caller, r LeaveRequest) (*Record, error) {
 	var violations fault.Violations
-	checkActor(r.Name, &violations)
+	checkName(r.Name, &violations)
 	checkRequestID(r.RequestID, &violations)
 	if err := violations.Err(); err != nil {
 		return nil, err
@@ -239,6 +252,7 @@ func (s *Service) Leave(ctx context.Context, caller Caller, r LeaveRequest) (*Re
 	if err := checkSession(r.ID); err != nil {
 		return nil, err
 	}
+	caller = caller.actingAs(r.Name)
 	leave := leave{caller: caller, user: actor(caller, r.Name)}
 	write := Write{ID: r.ID, Users: []string{caller.User, leave.user}, Size: writeOverhead, Decide: leave.decide}
 	if r.RequestID != "" {
@@ -296,7 +310,11 @@ func (l *leave) decide(v *View) (Change, error) {
 
 // mayRemove is a PermissionDenied fault if the caller may not end the user's membership.
 func (l *leave) mayRemove(v *View) error {
-	if l.user != l.caller.User && !l.caller.mayChange(v.Rules.Spec) {
+	what := toLeave
+	if l.user != l.caller.User {
+		what = toRemove
+	}
+	if !l.caller.may(what, v.Current, v.Rules.Spec, v.Members[0]) {
 		return notAnOwner("remove a member: only the session's owners may")
 	}
 	return nil
@@ -333,36 +351,10 @@ func memberEvent(r *Record, kind EventKind, actor string, now Time, m *Member, r
 
 // foundAsMember is the user if nothing but a membership has a session of the Spec found by the user; else nobody.
 func foundAsMember(s *Spec, user string) []string {
-	if is := s.relationOf(user); is.owner || is.allowed {
+	if s.standingOf(user) != 0 {
 		return nil
 	}
 	return []string{user}
-}
-
-// actor is the user who acts: the one that the request names, or the caller.
-func actor(caller Caller, name string) string {
-	if name == "" {
-		return caller.User
-	}
-	return name
-}
-
-// mayActAs is a PermissionDenied fault if the caller may not act as the user.
-func mayActAs(caller Caller, user string) error {
-	if user == caller.User || caller.Admin {
-		return nil
-	}
-	return fault.New(fault.PermissionDenied, "ACTING_AS_ANOTHER", "name: must be the caller, or be left out")
-}
-
-func checkActor(name string, v *fault.Violations) {
-	if name == "" {
-		return
-	}
-	if len(name) > MaxUserBytes {
-		report(v, "name", "must be 1 to %d bytes", MaxUserBytes)
-	}
-	checkFlaw(v, "name", lineFlaw(name))
 }
 
 func uidMismatch() error {

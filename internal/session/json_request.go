@@ -35,6 +35,18 @@ func DecodeLeave(body []byte) (*LeaveRequest, error) {
 	return request, nil
 }
 
+// DecodeCreateTicket reads the body of a request for a ticket. An empty body is one without fields.
+func DecodeCreateTicket(body []byte) (*CreateTicketRequest, error) {
+	request := new(CreateTicketRequest)
+	if isBlank(body) {
+		return request, nil
+	}
+	if _, err := decode(body, ticketFields, request); err != nil {
+		return nil, err
+	}
+	return request, nil
+}
+
 // DecodePublish reads the body of a publish. The request holds nothing of it.
 func DecodePublish(body []byte) (*PublishRequest, error) {
 	request := new(PublishRequest)
@@ -76,6 +88,10 @@ var joinFields = newFields("",
 var leaveFields = newFields("",
 	textField("name", func(r *LeaveRequest) *string { return &r.Name }),
 	textField("requestId", func(r *LeaveRequest) *string { return &r.RequestID }),
+)
+
+var ticketFields = newFields("",
+	textField("requestId", func(r *CreateTicketRequest) *string { return &r.RequestID }),
 )
 
 var publishFields = newFields("",

@@ -8,6 +8,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,9 +29,13 @@ const keyBytes = 32
 
 // NewKeyRing returns a ring of one fresh random key.
 func NewKeyRing() *KeyRing {
+	return &KeyRing{keys: []key{newKey(1)}}
+}
+
+func newKey(id uint32) key {
 	secret := make([]byte, keyBytes)
 	rand.Read(secret) // never fails: the runtime ends the process instead
-	return &KeyRing{keys: []key{{id: 1, secret: secret}}}
+	return key{id: id, secret: secret}
 }
 
 // ParseKeyRing reads a ring as Encode writes it. Errors name the line, never its content.
@@ -85,6 +91,19 @@ func (r *KeyRing) Encode() []byte {
 // Fingerprint identifies the ring's oldest key without revealing it: a store remembers it, and refuses another ring.
 func (r *KeyRing) Fingerprint() []byte { return r.derive(r.keys[0], "fingerprint")[:16] }
 
+// Rotate returns the ring with one more key, a fresh one, which makes everything from now on. What the other keys made
+// stays good.
+//
+// The nodes of a server must change to the new ring together: one that does not have the newest key yet can neither open
+// what it sealed nor hear the announcements of those who have it.
+func (r *KeyRing) Rotate() (*KeyRing, error) {
+	newest := r.keys[len(r.keys)-1].id
+	if newest == math.MaxUint32 {
+		return nil, errors.New("no number is left for another key")
+	}
+	return &KeyRing{keys: append(slices.Clip(r.keys), newKey(newest+1))}, nil
+}
+
 // derive makes a key for one purpose, so that no two purposes share one.
 func (r *KeyRing) derive(k key, purpose string) []byte {
 	mac := hmac.New(sha256.New, k.secret)
@@ -98,20 +117,35 @@ func (r *KeyRing) Derive(purpose string) []byte { return r.current(purpose) }
 // current derives the newest key for a purpose.
 func (r *KeyRing) current(purpose string) []byte { return r.derive(r.keys[len(r.keys)-1], purpose) }
 
+// first derives the oldest key for a purpose: for hashes by which something is looked up, which must come out the same
+// however many keys are added. The oldest key never leaves the ring, because the store knows the ring by it.
+func (r *KeyRing) first(purpose string) []byte { return r.derive(r.keys[0], purpose) }
+
+// all derives every key for a purpose, the newest first.
+func (r *KeyRing) all(purpose string) [][]byte {
+	derived := make([][]byte, 0, len(r.keys))
+	for _, k := range slices.Backward(r.keys) {
+		derived = append(derived, r.derive(k, purpose))
+	}
+	return derived
+}
+
 // seal hashes a session's secretKey with the newest key.
 func (r *KeyRing) seal(uid UID, secretKey string) Secret {
 	newest := r.keys[len(r.keys)-1]
 	return Secret{KeyID: newest.id, Hash: hashSecret(newest.secret, uid, secretKey)}
 }
 
-// opens tells, in constant time, whether secretKey is the one that was sealed.
+// opens tells, in constant time, whether secretKey is the one that was sealed. Finding out that nothing was sealed, or
+// with a key that is gone, takes as long.
 func (r *KeyRing) opens(sealed Secret, uid UID, secretKey string) bool {
+	by, known := r.keys[0], false
 	for _, k := range r.keys {
 		if k.id == sealed.KeyID {
-			return hmac.Equal(sealed.Hash, hashSecret(k.secret, uid, secretKey))
+			by, known = k, true
 		}
 	}
-	return false
+	return hmac.Equal(sealed.Hash, hashSecret(by.secret, uid, secretKey)) && known
 }
 
 func hashSecret(secret []byte, uid UID, secretKey string) []byte {

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/base64"
+	"os"
 	"strings"
 	"testing"
 )
@@ -122,5 +123,125 @@ func TestEachPurposeHasItsOwnKey(t *testing.T) {
 	ring := NewKeyRing()
 	if bytes.Equal(ring.current("requests"), ring.current("page tokens")) {
 		t.Error("two purposes share a key")
+	}
+}
+
+func rotate(t *testing.T, ring *KeyRing) *KeyRing {
+	t.Helper()
+	rotated, err := ring.Rotate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rotated
+}
+
+func TestRotatingAddsAFreshKey(t *testing.T) {
+	ring := parse(t, line("1", 'a')+line("7", 'b'))
+	before := ring.Encode()
+	one, two := rotate(t, ring), rotate(t, ring)
+	if !bytes.Equal(ring.Encode(), before) {
+		t.Error("the ring itself has changed")
+	}
+	if got := parse(t, string(one.Encode())).keys; len(got) != 3 || got[2].id != 8 || !bytes.Equal(got[2].secret, one.keys[2].secret) {
+		t.Errorf("written and read again it has %d keys, the newest is %d", len(got), got[len(got)-1].id)
+	}
+	if !bytes.HasPrefix(one.Encode(), before) {
+		t.Error("the earlier keys are not as they were")
+	}
+	if bytes.Equal(one.keys[2].secret, two.keys[2].secret) {
+		t.Error("two rotations made the same key")
+	}
+	if !bytes.Equal(ring.Fingerprint(), one.Fingerprint()) {
+		t.Error("a store would take it for another ring")
+	}
+	if bytes.Equal(ring.Derive("announcements"), one.Derive("announcements")) {
+		t.Error("announcements still go by the earlier key")
+	}
+	if _, err := parse(t, line("4294967295", 'a')).Rotate(); err == nil {
+		t.Error("a key got the number after the last")
+	}
+}
+
+func TestARotationLeavesSecretKeysGood(t *testing.T) {
+	w := newWorld()
+	w.create(t, "old", Private, openSesame)
+	w.keys = rotate(t, rotate(t, w.keys))
+	w.Service = NewService(w.store, w.tail, w.keys)
+	w.create(t, "new", Private, openSesame)
+	if id := w.store.sessions["new"].Secret.KeyID; id != 3 {
+		t.Errorf("a new secretKey is sealed with key %d, want the newest", id)
+	}
+	for _, id := range []string{"old", "new"} {
+		if _, err := w.Join(t.Context(), Caller{User: "bob"}, JoinRequest{ID: id, SecretKey: openSesame}); err != nil {
+			t.Errorf("%s: the right secretKey is answered %v", id, err)
+		}
+		if _, err := w.Join(t.Context(), Caller{User: "cy"}, JoinRequest{ID: id, SecretKey: "wrong one"}); saidBy(err) != "SESSION_NOT_FOUND" {
+			t.Errorf("%s: a wrong secretKey is answered %v", id, err)
+		}
+	}
+}
+
+func TestARotationLeavesPageTokensGood(t *testing.T) {
+	before := NewKeyRing()
+	after := rotate(t, rotate(t, before))
+	old, fresh := newPageTokens(before.all("page tokens")...), newPageTokens(after.all("page tokens")...)
+	token := old.encode(&testPosition, testBinding)
+	if got, err := fresh.decode(token, testBinding); err != nil || *got != testPosition {
+		t.Errorf("a token of the oldest key: %v, %v", got, err)
+	}
+	token = fresh.encode(&testPosition, testBinding)
+	if got, err := fresh.decode(token, testBinding); err != nil || *got != testPosition {
+		t.Errorf("a token of the newest key: %v, %v", got, err)
+	}
+	wantNoToken(t, "a ring without the key", old, token, testBinding)
+	other := testBinding
+	other.caller.User = "u2"
+	wantNoToken(t, "another caller", fresh, old.encode(&testPosition, testBinding), other)
+}
+
+func TestARotationLeavesRequestIDsGood(t *testing.T) {
+	w := newWorld()
+	w.create(t, "room", Public, "")
+	w.enter(t, "bob")
+	bob, request := Caller{User: "bob"}, PublishRequest{ID: "room", Message: hello, RequestID: "r1"}
+	if _, err := w.Publish(t.Context(), bob, request); err != nil {
+		t.Fatal(err)
+	}
+	head := w.store.sessions["room"].Head.Sequence
+	w.Service = NewService(w.store, w.tail, rotate(t, w.keys))
+	if _, err := w.Publish(t.Context(), bob, request); err != nil {
+		t.Errorf("the repeat is answered %v", err)
+	}
+	if got := w.store.sessions["room"].Head.Sequence; got != head {
+		t.Errorf("the repeat was published: the head is %d, want %d", got, head)
+	}
+	request.Message = &Message{Kind: ContentText, Text: "more", Contents: 1}
+	if _, err := w.Publish(t.Context(), bob, request); saidBy(err) != "REQUEST_ID_REUSED" {
+		t.Errorf("another message under the same id is answered %v", err)
+	}
+}
+
+// Comparing in constant time is hmac.Equal's; this is that nothing answers before it.
+func TestASecretThatCannotOpenIsComparedLikeOneThatCan(t *testing.T) {
+	ring, uid := rotate(t, NewKeyRing()), NewUID(1, 1)
+	sealed := ring.seal(uid, openSesame)
+	work := func(s Secret, text string) float64 {
+		return testing.AllocsPerRun(100, func() { ring.opens(s, uid, text) })
+	}
+	want := work(sealed, openSesame)
+	for what, s := range map[string]Secret{"no secret": {}, "a key that is gone": {KeyID: 9, Hash: sealed.Hash}} {
+		if got := work(s, openSesame); got != want || want == 0 {
+			t.Errorf("%s: %v allocations, want %v", what, got, want)
+		}
+	}
+	if got := work(sealed, "wrong one!!"); got != want {
+		t.Errorf("a wrong secret: %v allocations, want %v", got, want)
+	}
+	source, err := os.ReadFile("keys.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(source, []byte("return hmac.Equal(sealed.Hash, ")) {
+		t.Error("opens does not compare by hmac.Equal")
 	}
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"strconv"
 )
 
@@ -19,7 +20,7 @@ const (
 
 // role is what the user is in a session of this Spec.
 func (s *Spec) role(user string) string {
-	if s.relationOf(user).owner {
+	if slices.Contains(s.Owners, user) {
 		return RoleOwner
 	}
 	return RoleMember

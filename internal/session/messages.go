@@ -175,5 +175,5 @@ func (s *Service) readable(ctx context.Context, caller Caller, id string) (*Reco
 	if err != nil {
 		return nil, nil, err
 	}
-	return record, rules, caller.mayRead(record, rules, member)
+	return record, rules, caller.mayRead(toRead, record, rules.Spec, member)
 }

@@ -32,10 +32,18 @@ func pageSize(asked int32, v *fault.Violations) int {
 // pageTokens makes and reads page tokens. A token is a position, sealed: it is good only for the list that it was made
 // for, nobody else can make one, and nobody can read it. The last is needed because a position may be that of a session
 // which its reader may not know of.
-type pageTokens struct{ aead cipher.AEAD }
+type pageTokens struct{ aeads []cipher.AEAD }
 
-// newPageTokens takes a key of 32 bytes.
-func newPageTokens(key []byte) *pageTokens {
+// newPageTokens takes keys of 32 bytes: the first makes tokens, each reads those that it made.
+func newPageTokens(keys ...[]byte) *pageTokens {
+	tokens := new(pageTokens)
+	for _, key := range keys {
+		tokens.aeads = append(tokens.aeads, newAEAD(key))
+	}
+	return tokens
+}
+
+func newAEAD(key []byte) cipher.AEAD {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic(err) // the key's length is a constant of ours
@@ -44,7 +52,7 @@ func newPageTokens(key []byte) *pageTokens {
 	if err != nil {
 		panic(err)
 	}
-	return &pageTokens{aead: aead}
+	return aead
 }
 
 // tokenBinding is the list that a token belongs to.
@@ -134,7 +142,8 @@ func invalidToken() error {
 }
 
 func (t *pageTokens) seal(body []byte, b tokenBinding) string {
-	return base64.RawURLEncoding.EncodeToString(t.aead.Seal(nil, nil, body, b.append(nil))) //nolint:gosec // the AEAD makes the nonce itself
+	sealed := t.aeads[0].Seal(nil, nil, body, b.append(nil)) //nolint:gosec // the AEAD makes the nonce itself
+	return base64.RawURLEncoding.EncodeToString(sealed)
 }
 
 // open is the body of a token that seal made for the same list.
@@ -147,5 +156,11 @@ func (t *pageTokens) open(token string, b tokenBinding) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.aead.Open(nil, nil, sealed, b.append(nil))
+	list := b.append(nil)
+	for _, aead := range t.aeads {
+		if body, err := aead.Open(nil, nil, sealed, list); err == nil {
+			return body, nil
+		}
+	}
+	return nil, invalidToken()
 }

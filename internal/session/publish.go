@@ -18,13 +18,13 @@ type PublishRequest struct {
 
 // Publish appends a message to the session's log, or, on a channel without a history, sends it to those who listen
 // now. It returns the message's event, whose cursor is the acknowledgment: it has none if the message was not stored.
+// A backend that names a user publishes as that user.
 //
 // Faults: InvalidArgument with every violation; InvalidArgument REQUEST_ID_REUSED; NotFound; PermissionDenied
-// ACTING_AS_ANOTHER, BLOCKED, NOT_A_MEMBER; Aborted UID_MISMATCH; AlreadyExists MESSAGE_EXISTS; and those of
-// Store.Write.
+// ACTING_AS_ANOTHER, BLOCKED, NOT_A_MEMBER; Aborted UID_MISMATCH; AlreadyExists MESSAGE_EXISTS; and those of Store.Write.
 func (s *Service) Publish(ctx context.Context, caller Caller, r PublishRequest) (*Event, error) {
 	var violations fault.Violations
-	checkActor(r.Name, &violations)
+	caller.checkActor(r.Name, &violations)
 	checkRequestID(r.RequestID, &violations)
 	if r.Message == nil {
 		report(&violations, "message", "is required")
@@ -37,6 +37,7 @@ func (s *Service) Publish(ctx context.Context, caller Caller, r PublishRequest) 
 	if err := checkSession(r.ID); err != nil {
 		return nil, err
 	}
+	caller = caller.actingAs(r.Name)
 	p := publication{caller: caller, user: actor(caller, r.Name), request: r}
 	p.document = r.Message.AppendJSON(make([]byte, 0, r.Message.Size()+len(r.Message.Metadata)+128))
 	p.users = [...]string{caller.User, p.user}
@@ -123,10 +124,12 @@ func (p *publication) admit(v *View) error {
 	if err := mayActAs(p.caller, p.user); err != nil {
 		return err
 	}
-	if slices.Contains(v.Rules.Spec.BlockedUsers, p.user) {
-		return fault.New(fault.PermissionDenied, "BLOCKED", "the user is blocked from the session")
-	}
-	if v.Members[1] == nil {
+	user := Caller{User: p.user, Admin: p.caller.Admin}
+	switch v.Current.access().judgeUser(v.Rules.Spec, p.user, user.standing(v.Members[1]), toPublish) {
+	case permitted:
+	case forbidden:
+		return userBlocked()
+	default:
 		return notAMember("is no member")
 	}
 	if v.Earlier != nil {

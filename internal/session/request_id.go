@@ -9,7 +9,8 @@ import (
 )
 
 // requestHasher makes, of the requestIds of AIP-155, what a store keeps: hashes under a key of the server, so that a
-// stolen database reveals neither what was asked nor a secret that was in it.
+// stolen database reveals neither what was asked nor a secret that was in it. The key is made of the ring's oldest, so
+// that a repeat finds what was kept before the ring got another.
 type requestHasher struct{ secret []byte }
 
 func newRequestHasher(secret []byte) requestHasher { return requestHasher{secret: secret} }

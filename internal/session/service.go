@@ -4,34 +4,51 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"time"
 
 	"github.com/parleyhq/parley/internal/fault"
 )
 
 // Service holds the rules: what a request may do, and what it does. It is safe for concurrent use.
 type Service struct {
-	store    Store
-	tail     Tail
-	keys     *KeyRing
-	requests requestHasher
-	tokens   *pageTokens
-	guesses  *guesses
-	now      Clock
+	store       Store
+	tail        Tail
+	keys        *KeyRing
+	requests    requestHasher
+	tokens      *pageTokens
+	guesses     *guesses
+	credentials *credentials
+	sessions    int // how many a user may have created; 0: any number
+	now         Clock
 }
 
 // NewService returns the rules over a store, and the tail that the store's commits enter. The ring must be the one that
 // the store was opened with.
 func NewService(store Store, tail Tail, keys *KeyRing) *Service {
 	return &Service{
-		store:    store,
-		tail:     tail,
-		keys:     keys,
-		requests: newRequestHasher(keys.current("requests")),
-		tokens:   newPageTokens(keys.current("page tokens")),
-		guesses:  newGuesses(Now),
-		now:      Now,
+		store:       store,
+		tail:        tail,
+		keys:        keys,
+		requests:    newRequestHasher(keys.first("requests")),
+		tokens:      newPageTokens(keys.all("page tokens")...),
+		guesses:     newGuesses(Now),
+		credentials: newCredentials(),
+		now:         Now,
 	}
 }
+
+// LimitSessions bounds how many sessions may exist that one user has created; 0: any number. Administrators are not
+// bound. It is called before the Service is used.
+func (s *Service) LimitSessions(most int) { s.sessions = most }
+
+// RevokeKey has the streams that were opened with an API key end, and whatever is asked with it from now on refused. It
+// may be called for a key that was revoked before.
+func (s *Service) RevokeKey(id string) { s.credentials.revoke(id) }
+
+// CheckCredential is an Unauthenticated fault if the caller's credential has ended. It is for callers who were found a
+// while ago, such as those of a WebSocket's frames: its stream ends with the credential, but only once its client has
+// read what was sent before.
+func (s *Service) CheckCredential(caller Caller) error { return s.credentials.check(caller, s.now) }
 
 // Result is a session as a write leaves it. SecretKey is set only in the answer of the write that set it.
 type Result struct {
@@ -52,7 +69,7 @@ type CreateRequest struct {
 // Create makes a session. The caller must be among its owners, unless an administrator.
 //
 // Faults: InvalidArgument with every violation; InvalidArgument REQUEST_ID_REUSED; PermissionDenied NOT_AN_OWNER;
-// AlreadyExists SESSION_EXISTS; and those of Store.Write.
+// AlreadyExists SESSION_EXISTS; ResourceExhausted QUOTA_SESSIONS; and those of Store.Write.
 func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (Result, error) {
 	draft, violations := r.Draft, fault.Violations(nil)
 	id := idFrom(r.SessionID, draft.Name, &violations)
@@ -72,6 +89,9 @@ func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (R
 	creation.document = draft.AppendJSON(make([]byte, 0, len(draft.Options)+writeOverhead))
 	creation.principals = draft.Principals()
 	write := Write{ID: id, Users: []string{caller.User}, Size: len(creation.document) + writeOverhead, Decide: creation.decide}
+	if s.sessions > 0 && !caller.Admin {
+		write.Creator = caller.User
+	}
 	if r.RequestID != "" {
 		write.Request = s.requests.key("create", caller, "", r.RequestID)
 		creation.digest = s.requests.digest(draft, creation.document, id)
@@ -114,6 +134,9 @@ func (c *creation) decide(v *View) (Change, error) {
 	if v.Current != nil {
 		return Change{}, fault.New(fault.AlreadyExists, "SESSION_EXISTS", "sessionId: the id is taken")
 	}
+	if most := c.service.sessions; most > 0 && !c.caller.Admin && v.Created >= most {
+		return Change{}, tooManySessions(most)
+	}
 	record := &Record{
 		UID:         NewUID(v.Now, c.random),
 		ID:          c.id,
@@ -134,6 +157,14 @@ func (c *creation) decide(v *View) (Change, error) {
 	}
 	c.result = Result{Record: record, SecretKey: c.draft.SecretKey}
 	return Change{Kind: Create, Record: record, After: c.principals, Digest: c.digest}, nil
+}
+
+// quotaWait is when a caller with too many sessions may ask again. Nobody knows when one of them will end.
+const quotaWait = time.Minute
+
+func tooManySessions(most int) error {
+	return fault.New(fault.ResourceExhausted, "QUOTA_SESSIONS",
+		"the caller has created as many sessions as may exist of one user's making, %d: delete one first", most).After(quotaWait)
 }
 
 // repeat answers a create that was already done: with the present state of what it made, by the present rights.
@@ -225,7 +256,7 @@ func changeable(caller Caller, v *View, etag string) (*Spec, error) {
 		return nil, err
 	}
 	spec := v.Rules.Spec
-	if !caller.mayChange(spec) {
+	if !caller.may(toChange, current, spec, v.Members[0]) {
 		return nil, notAnOwner("change the session: only its owners may")
 	}
 	if etag != "" && etag != current.ETag() {

@@ -19,13 +19,20 @@ type SubscribeRequest struct {
 const Beginning = "beginning"
 
 // Subscribe begins a stream. Wake is called, on some goroutine, after Next returned StreamIdle and there is something
-// new; it must not block. The stream must be closed.
+// new; it must not block. It may be called once too often: while Subscribe, Next or another wake is under way, too. The
+// stream must be closed.
+//
+// When the caller's credential ends, the stream ends with AccessRevoked, whatever it was about to deliver.
 //
 // The promise: a stream from a cursor delivers every later event of the log once and in order, or says StreamReset and
 // goes on from the head; what is ephemeral comes in between, as long as the reader keeps up.
 //
-// Faults: InvalidArgument for channels and a cursor that none can be; NotFound; PermissionDenied NOT_A_MEMBER, BLOCKED.
+// Faults: Unauthenticated if the caller's credential has ended; InvalidArgument for channels and a cursor that none can
+// be; NotFound; PermissionDenied NOT_A_MEMBER, BLOCKED.
 func (s *Service) Subscribe(ctx context.Context, caller Caller, r SubscribeRequest, wake func()) (*Stream, error) {
+	if err := s.credentials.check(caller, s.now); err != nil {
+		return nil, err
+	}
 	var violations fault.Violations
 	checkSomeChannels("channel", r.Channels, &violations)
 	var cursor *Cursor
@@ -47,7 +54,10 @@ func (s *Service) Subscribe(ctx context.Context, caller Caller, r SubscribeReque
 	if stream.watch, err = s.tail.Watch(record.UID, caller.User, wake); err != nil {
 		return nil, err
 	}
-	if err := stream.start(ctx, r.Cursor, cursor); err != nil {
+	if stream.lease, err = s.credentials.begin(caller, wake); err == nil {
+		err = stream.start(ctx, r.Cursor, cursor)
+	}
+	if err != nil {
 		stream.Close()
 		return nil, err
 	}
@@ -74,6 +84,7 @@ type Stream struct {
 	uid      UID
 	channels []int32
 	watch    Watch
+	lease    *lease
 
 	place   Place
 	pending []*Event // are to be delivered before anything else; the place is past them
@@ -120,6 +131,9 @@ func (s *Stream) start(ctx context.Context, given string, cursor *Cursor) error 
 
 // Next appends to the events what is to be delivered next. It does not block.
 func (s *Stream) Next(events []*Event) ([]*Event, StreamState) {
+	if s.lease.isCut() {
+		return s.cutOff(events), StreamOver
+	}
 	if s.doubt {
 		return events, StreamBlocked
 	}
@@ -142,6 +156,15 @@ func (s *Stream) Next(events []*Event) ([]*Event, StreamState) {
 	default:
 		return events, s.state(StreamMore)
 	}
+}
+
+// cutOff is the end of a stream whose credential has ended: what was yet to be delivered is not for its reader any more.
+func (s *Stream) cutOff(events []*Event) []*Event {
+	if s.over && len(s.pending) == 0 {
+		return events // it was told, or the stream had come to its end before
+	}
+	s.pending, s.doubt, s.over = nil, false, true
+	return append(events, s.event(AccessRevoked, nil, nil))
 }
 
 // state is what the reader is to do, unless the events that were just delivered say otherwise.
@@ -209,6 +232,19 @@ func (s *Stream) raisesDoubt(e *Event) bool {
 // Advance does what Next was blocked by: it reads the log, or looks the caller's rights up. An error ends the stream,
 // whose reader may come back with its last cursor.
 func (s *Stream) Advance(ctx context.Context) error {
+	if s.lease == nil {
+		return s.advance(ctx)
+	}
+	within, done := s.lease.within(ctx)
+	defer done()
+	err := s.advance(within)
+	if s.lease.isCut() {
+		return nil // Next says so
+	}
+	return err
+}
+
+func (s *Stream) advance(ctx context.Context) error {
 	if s.doubt {
 		return s.settleDoubt(ctx)
 	}
@@ -320,4 +356,7 @@ func (s *Stream) event(kind EventKind, at *Cursor, record *Record) *Event {
 }
 
 // Close ends the stream. A call of wake that was under way may still begin; Next has nothing for it.
-func (s *Stream) Close() { s.watch.Close() }
+func (s *Stream) Close() {
+	s.service.credentials.end(s.lease)
+	s.watch.Close()
+}

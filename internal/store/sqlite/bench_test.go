@@ -1,11 +1,14 @@
 package sqlite
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/storetest"
@@ -19,6 +22,38 @@ func BenchmarkCreate(b *testing.B) {
 			return err
 		})
 	})
+}
+
+// BenchmarkCreateBy has one user create all sessions, a thousand users in turn, and as many users as there are sessions;
+// without a quota, and with one.
+func BenchmarkCreateBy(b *testing.B) {
+	for _, creators := range []int{1, 1000, 1 << 30} {
+		for _, quota := range []int{0, 1 << 30} {
+			b.Run(fmt.Sprintf("creators=%d/quota=%d", creators, quota), func(b *testing.B) {
+				store := openStore(b, Config{Dir: b.TempDir()})
+				before := processorTime(b)
+				drive(b, 512, func(i int) error {
+					creation := storetest.Creation{Spec: smallSpec, Creator: scattered(i % creators), Quota: quota}
+					_, err := creation.Create(b.Context(), store)
+					return err
+				})
+				b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			})
+		}
+	}
+}
+
+// scattered is a user's id that is not next to that of the user with the number before.
+func scattered(i int) string { return "user-" + strconv.FormatUint(uint64(i)*0x9e3779b97f4a7c15, 36) }
+
+// processorTime is what this process has taken of the processors.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // BenchmarkPublish publishes into one session, and into a thousand in turn.

@@ -22,9 +22,10 @@ type job struct {
 type engine struct {
 	*conn
 
-	clock session.Clock // ascending: each time once
-	index index
-	cache cache
+	clock    session.Clock // ascending: each time once
+	index    index
+	cache    cache
+	creators creators
 
 	// shrink asks for the write-ahead log to be emptied before the next transaction. Whoever sets it holds all readers.
 	// A connection of its own would have to wait for a gap between transactions, which under load does not come.
@@ -58,9 +59,13 @@ func (e *engine) Try(next func() (*job, bool), refuse func(int, error)) error {
 	if err := e.index.flush(e.conn); err != nil {
 		return e.nothingDone(err)
 	}
+	if err := e.creators.flush(e.conn); err != nil {
+		return e.nothingDone(err)
+	}
 	if err := e.exec("COMMIT"); err != nil {
 		return e.commitFailed(err)
 	}
+	e.creators.committed()
 	return nil
 }
 
@@ -89,11 +94,18 @@ func (e *engine) rollback() {
 	_ = e.exec("ROLLBACK") // fails if SQLite has done it already
 	e.index.forget()
 	e.cache.forget()
+	e.creators.lost()
 }
 
 // run runs one job. Its error is the job's own, unless it is a lostError.
-func (e *engine) run(j *job) error {
+func (e *engine) run(j *job) (err error) {
 	j.events = j.events[:0]
+	before := len(e.creators.running)
+	defer func() {
+		if err != nil {
+			e.creators.undo(before)
+		}
+	}()
 	if j.write != nil {
 		return e.runWrite(j)
 	}

@@ -10,9 +10,12 @@ import (
 	"syscall"
 )
 
+// errInUse says that another process has the data directory.
+var errInUse = errors.New("another server uses this data directory")
+
 // lockDir makes the data directory this process's, until the file is closed or the process ends.
 func lockDir(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, "parley.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(filepath.Join(dir, "parley.lock"), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +24,7 @@ func lockDir(dir string) (*os.File, error) {
 		return file, nil
 	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errors.New("another server uses this data directory")
+		err = errInUse
 	}
 	return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), file.Close())
 }

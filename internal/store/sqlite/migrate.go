@@ -37,8 +37,12 @@ func migrate(ctx context.Context, path string) (err error) {
 		return err
 	}
 	if has > knows {
-		return fmt.Errorf("the database is of a newer version of Parley (schema %d; this one knows %d)", has, knows)
+		return newerError(has, knows)
 	}
 	_, err = provider.Up(ctx)
 	return err
+}
+
+func newerError(has, knows int64) error {
+	return fmt.Errorf("the database is of a newer version of Parley (schema %d; this one knows %d)", has, knows)
 }

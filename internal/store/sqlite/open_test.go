@@ -24,7 +24,7 @@ func TestOpenRefuses(t *testing.T) {
 		want    string
 	}{
 		{"a directory in use", func(t *testing.T, dir string) { openStore(t, Config{Dir: dir}) }, nil, "another server uses this data directory"},
-		{"a newer schema", makeNewer, nil, "of a newer version of Parley (schema 99999; this one knows 2)"},
+		{"a newer schema", makeNewer, nil, "of a newer version of Parley (schema 99999; this one knows 3)"},
 		{"another server's key", makeStore, session.NewKeyRing(), "another server key"},
 		{"a file that is no database", func(t *testing.T, dir string) {
 			writeFile(t, filepath.Join(dir, FileName), strings.Repeat("not a database. ", 1000))

@@ -20,6 +20,7 @@ const (
 const (
 	keepTombstones = 24 * time.Hour
 	keepRequests   = 24 * time.Hour
+	keepTickets    = time.Minute // after they have expired: so long it can be told that they were used, or came too late
 
 	tidyEvery    = time.Second
 	tidyRows     = 1000    // so many rows are purged and trimmed in one transaction
@@ -38,6 +39,9 @@ func (e *engine) end(s *state, ending *session.Event) error {
 		return err
 	}
 	if err := e.exec(`DELETE FROM heads WHERE created = ?`, created); err != nil {
+		return err
+	}
+	if err := e.creators.drop(e.conn, r); err != nil {
 		return err
 	}
 	users := "" // nothing to purge
@@ -114,7 +118,8 @@ const untidy = `SELECT EXISTS (SELECT 1 FROM sessions WHERE expires > 0 AND expi
 	OR EXISTS (SELECT 1 FROM tombstones WHERE users <> '')
 	OR EXISTS (SELECT 1 FROM tombstones WHERE log <> 0)
 	OR EXISTS (SELECT 1 FROM tombstones WHERE ended < ?2)
-	OR EXISTS (SELECT 1 FROM requests WHERE at < ?2)`
+	OR EXISTS (SELECT 1 FROM requests WHERE at < ?2)
+	OR EXISTS (SELECT 1 FROM tickets WHERE expire < ?3)`
 
 // tidyLoop ends what has expired and purges what has ended, a bounded piece at a time, until the context ends.
 func (s *Store) tidyLoop(ctx context.Context, every time.Duration) {
@@ -167,7 +172,7 @@ func (s *Store) tidy(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var work bool
 		err := s.read(ctx, func(c *conn) error {
-			n, err := c.integer(untidy, int64(now), int64(now.Add(-keepTombstones)))
+			n, err := c.integer(untidy, int64(now), int64(now.Add(-keepTombstones)), int64(now.Add(-keepTickets)))
 			work = n != 0
 			return err
 		})
@@ -204,7 +209,11 @@ func (e *engine) tidy() ([]*session.Event, error) {
 		return nil, err
 	}
 	err = e.exec(`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < ? LIMIT ?)`, old, int64(tidyRows))
-	return events, err
+	if err != nil {
+		return nil, err
+	}
+	return events, e.exec(`DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expire < ? LIMIT ?)`,
+		int64(now.Add(-keepTickets)), int64(tidyRows))
 }
 
 // expire ends sessions whose deadline has passed.

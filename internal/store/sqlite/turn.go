@@ -37,12 +37,7 @@ func (e *engine) runWrite(j *job) (err error) {
 	if t.single() {
 		err = lostIfEnvironmental(e.do(t))
 	} else {
-		err = e.atomically(func() error {
-			if err := e.do(t); err != nil {
-				return err
-			}
-			return e.keepRequest(t)
-		})
+		err = e.atomically(func() error { return e.do(t) })
 	}
 	if err != nil {
 		return err
@@ -74,7 +69,18 @@ func (e *engine) look(t *turn) (err error) {
 	if err := e.lookForMembers(t); err != nil {
 		return err
 	}
-	return e.lookForMessages(t)
+	if err := e.lookForMessages(t); err != nil {
+		return err
+	}
+	if t.Ticket != nil {
+		if t.view.Ticket, err = e.findTicket(*t.Ticket); err != nil {
+			return err
+		}
+	}
+	if t.Creator != "" {
+		t.view.Created, err = e.creators.count(e.conn, t.Creator)
+	}
+	return err
 }
 
 // findSession returns the session that the write is about, expired or not; nil if there is none.
@@ -211,8 +217,8 @@ func (t *turn) single() bool {
 	change := &t.change
 	switch {
 	case change.Kind == session.Nothing:
-		return !t.keepsRequest()
-	case t.Request != (session.RequestKey{}):
+		return !t.keepsRequest() // it may keep a ticket
+	case t.Request != (session.RequestKey{}), change.Ticket != nil:
 		return false
 	case change.Kind == session.Create:
 		return t.expired == nil
@@ -225,7 +231,19 @@ func (t *turn) single() bool {
 }
 
 // do carries out what was decided, but for the head, which the cache has.
-func (e *engine) do(t *turn) (err error) {
+func (e *engine) do(t *turn) error {
+	if err := e.doKind(t); err != nil {
+		return err
+	}
+	if t.change.Ticket != nil {
+		if err := e.keepTicket(t.change.Ticket); err != nil {
+			return err
+		}
+	}
+	return e.keepRequest(t)
+}
+
+func (e *engine) doKind(t *turn) (err error) {
 	switch t.change.Kind {
 	case session.Create:
 		return e.create(t)
@@ -257,6 +275,7 @@ func (e *engine) create(t *turn) error {
 		return err
 	}
 	e.index.add(t.change.Record, t.change.After)
+	e.creators.add(t.change.Record)
 	return nil
 }
 

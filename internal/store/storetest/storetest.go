@@ -43,6 +43,8 @@ func Run(t *testing.T, open Opener) {
 		{"Messages", testMessages},
 		{"Members", testMembers},
 		{"Committed", testCommitted},
+		{"Tickets", testTickets},
+		{"Creators", testCreators},
 		{"Concurrency", testConcurrency},
 		{"List", testList},
 		{"ListWhileWriting", testListWhileWriting},
@@ -78,10 +80,11 @@ func openFresh(t *testing.T, open Opener) (session.Store, *Clock) {
 	return open(t, Options{Dir: t.TempDir(), Now: clock.Now}), clock
 }
 
-// errTaken and errMissing are what the decisions here refuse with.
+// errTaken, errMissing and errQuota are what the decisions here refuse with.
 var (
 	errTaken   = errors.New("the id is taken")
 	errMissing = errors.New("there is no such session")
+	errQuota   = errors.New("the creator has enough sessions")
 )
 
 // Creation is a session to create.
@@ -89,6 +92,7 @@ type Creation struct {
 	ID       string
 	Spec     session.Spec
 	Creator  string
+	Quota    int           // how many sessions of its creator's making may exist; 0: any number
 	Lifetime time.Duration // 0: for ever
 	Secret   session.Secret
 	Request  session.RequestKey
@@ -99,7 +103,7 @@ type Creation struct {
 // present session is then returned.
 func (c *Creation) Create(ctx context.Context, store session.Store) (*session.Record, error) {
 	var record *session.Record
-	err := store.Write(ctx, &session.Write{ID: c.ID, Request: c.Request, Size: 512, Decide: func(v *session.View) (session.Change, error) {
+	write := &session.Write{ID: c.ID, Request: c.Request, Size: 512, Decide: func(v *session.View) (session.Change, error) {
 		if v.Earlier != nil {
 			record = v.Current
 			return session.Change{}, nil
@@ -107,10 +111,16 @@ func (c *Creation) Create(ctx context.Context, store session.Store) (*session.Re
 		if v.Current != nil {
 			return session.Change{}, errTaken
 		}
+		if c.Quota != 0 && v.Created >= c.Quota {
+			return session.Change{}, errQuota
+		}
 		record = c.record(v.Now)
 		return session.Change{Kind: session.Create, Record: record, After: c.Spec.Principals(), Digest: c.Digest}, nil
-	}})
-	if err != nil {
+	}}
+	if c.Quota != 0 {
+		write.Creator = c.Creator
+	}
+	if err := store.Write(ctx, write); err != nil {
 		return nil, err
 	}
 	return record, nil

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parleyhq/parley/internal/keyfile"
+)
+
+// parley runs a command, and returns what it printed.
+func parley(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	err = run(t.Context(), args, &out, &errOut)
+	return out.String(), errOut.String(), err
+}
+
+func mustParley(t *testing.T, args ...string) (stdout, stderr string) {
+	t.Helper()
+	stdout, stderr, err := parley(t, args...)
+	if err != nil {
+		t.Fatalf("parley %s: %v", strings.Join(args, " "), err)
+	}
+	return stdout, stderr
+}
+
+// listed is what "parley key list --json" prints of each key.
+func listed(t *testing.T, dir string) (keys []keyJSON) {
+	t.Helper()
+	stdout, _ := mustParley(t, "key", "list", "--json", "--data-dir", dir)
+	for line := range strings.Lines(stdout) {
+		var key keyJSON
+		if err := json.Unmarshal([]byte(line), &key); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// wantKeyLifecycle makes two keys, and revokes them, by name and by id.
+func wantKeyLifecycle(t *testing.T, dir string) {
+	t.Helper()
+	text, note := mustParley(t, "key", "create", "--role", "service", "--name", "billing", "--data-dir", dir)
+	if lines := strings.Count(text, "\n"); lines != 1 || len(text) < 40 {
+		t.Errorf("it prints %q, want the key and nothing else", text)
+	}
+	if !strings.Contains(note, "billing") || !strings.Contains(note, "once") || strings.Contains(note, strings.TrimSpace(text)) {
+		t.Errorf("it says %q, want which key it is, that it is shown once, and not the key", note)
+	}
+	mustParley(t, "key", "create", "--role", "admin", "--name", `the "boss"`, "--data-dir", dir)
+	keys := listed(t, dir)
+	if len(keys) != 2 || keys[0].Name != "billing" || keys[0].Role != "service" || keys[1].Name != `the "boss"` || keys[1].Role != "admin" {
+		t.Fatalf("the keys are %+v", keys)
+	}
+	for _, by := range []string{"billing", keys[1].ID} {
+		mustParley(t, "key", "revoke", by, "--data-dir", dir)
+	}
+	for _, key := range listed(t, dir) {
+		if key.RevokeTime == "" || len(key.ID) != keyIDLength || key.CreateTime == "" {
+			t.Errorf("the key is %+v, want it revoked", key)
+		}
+	}
+	table, _ := mustParley(t, "key", "list", "--data-dir", dir)
+	words := strings.Join(strings.Fields(table), " ")
+	if strings.Count(table, "\n") != 3 || !strings.Contains(words, " billing service ") || !strings.Contains(words, ` "the \"boss\"" admin `) {
+		t.Errorf("the table is\n%s", table)
+	}
+	if strings.Contains(table, strings.TrimSpace(text)) {
+		t.Error("the table has the key")
+	}
+}
+
+func TestKeysWithoutAServer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	wantKeyLifecycle(t, dir)
+	s := startServer(t, dir) // which takes over what the command has made
+	if status, _, err := s.call(http.MethodGet, "", nil); err != nil || status != http.StatusOK {
+		t.Errorf("the server: %d %v", status, err)
+	}
+	if keys := listed(t, dir); len(keys) != 2 {
+		t.Errorf("the keys are %+v", keys)
+	}
+}
+
+func TestKeysBesideAServer(t *testing.T) {
+	dir := t.TempDir()
+	s := startServer(t, dir)
+	wantKeyLifecycle(t, dir)
+	s.mustPost("?sessionId=s", draft("s"))
+}
+
+func TestKeyCommandsRefuse(t *testing.T) {
+	dir := t.TempDir()
+	mustParley(t, "key", "create", "--role", "service", "--name", "billing", "--data-dir", dir)
+	empty := t.TempDir()
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no role":             {[]string{"create", "--name", "n", "--data-dir", dir}, "--role"},
+		"an unknown role":     {[]string{"create", "--name", "n", "--role", "root", "--data-dir", dir}, "--role"},
+		"no name":             {[]string{"create", "--role", "admin", "--data-dir", dir}, "--name"},
+		"a long name":         {[]string{"create", "--role", "admin", "--name", strings.Repeat("n", 129), "--data-dir", dir}, "--name"},
+		"a name that is used": {[]string{"create", "--role", "admin", "--name", "billing", "--data-dir", dir}, "billing"},
+		"an unknown key":      {[]string{"revoke", "nobody", "--data-dir", dir}, "nobody"},
+		"no key":              {[]string{"revoke", "--data-dir", dir}, "arg"},
+		"a list of nothing":   {[]string{"list", "--data-dir", empty}, "no key was made"},
+		"revoking in nothing": {[]string{"revoke", "billing", "--data-dir", empty}, "no key was made"},
+		"no ring":             {[]string{"rotate-server", "--data-dir", empty}, "server.key"},
+		"a bad setting":       {[]string{"list", "--data-dir", dir, "--log-level", "loud"}, "--log-level"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if stdout, _, err := parley(t, append([]string{"key"}, c.args...)...); err == nil || !strings.Contains(err.Error(), c.want) || stdout != "" {
+				t.Errorf("it prints %q and fails with %v, want an error that says %q", stdout, err, c.want)
+			}
+		})
+	}
+	if files, err := os.ReadDir(empty); err != nil || len(files) > 0 {
+		t.Errorf("%v, %v: a command that was refused made something", files, err)
+	}
+	if keys := listed(t, dir); len(keys) != 1 || keys[0].RevokeTime != "" {
+		t.Errorf("the keys are %+v, want the first as it was", keys)
+	}
+}
+
+func TestKeySettingsFromTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PARLEY_DATA_DIR", dir)
+	mustParley(t, "key", "create", "--role", "service", "--name", "billing")
+	if keys := listed(t, dir); len(keys) != 1 {
+		t.Errorf("the keys are %+v", keys)
+	}
+}
+
+// TestRotatingTheServersKey: the server goes on with the keys that it has, and starts with one more.
+func TestRotatingTheServersKey(t *testing.T) {
+	for name, file := range map[string]string{"in the data directory": "", "in a file of its own": "ring"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := startServer(t, dir)
+			s.mustPost("?sessionId=before", draft("before"))
+			s.kill()
+			path, args := filepath.Join(dir, keyfile.FileName), []string{"key", "rotate-server", "--data-dir", dir}
+			if file != "" {
+				moved := filepath.Join(t.TempDir(), file)
+				content, err := os.ReadFile(path)
+				if err := errors.Join(err, os.WriteFile(moved, content, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+				path, args = moved, []string{"key", "rotate-server", "--data-dir", dir, "--server-key-file", moved}
+			}
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, note := mustParley(t, args...); !strings.Contains(note, path) || !strings.Contains(note, "next start") {
+				t.Errorf("it says %q, want the file and when it counts", note)
+			}
+			after, err := os.ReadFile(path)
+			if err != nil || !bytes.HasPrefix(after, before) || len(after) <= len(before) {
+				t.Errorf("the file has %d bytes after %d, %v, want a key more", len(after), len(before), err)
+			}
+			if file != "" {
+				return
+			}
+			s = startServer(t, dir)
+			if found := s.list(); found["before"] == nil {
+				t.Errorf("the server has %v", found)
+			}
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package keyfile_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parleyhq/parley/internal/keyfile"
+	"github.com/parleyhq/parley/internal/session"
+)
+
+func load(t *testing.T, path string, create bool) *session.KeyRing {
+	t.Helper()
+	keys, err := keyfile.Load(path, create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// wantAlone checks that the file has the mode, and that nothing is beside it.
+func wantAlone(t *testing.T, path string, mode fs.FileMode) {
+	t.Helper()
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode() != mode {
+		t.Errorf("Lstat = %v, %v, want a file of the mode %v", info, err, mode)
+	}
+	beside, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(beside) != 1 {
+		t.Errorf("the directory has %v, %v, want the file alone", beside, err)
+	}
+}
+
+func TestLoadMakesTheFileOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), keyfile.FileName)
+	made := load(t, path, true)
+	wantAlone(t, path, 0o600)
+	for _, create := range []bool{true, false} {
+		if !bytes.Equal(load(t, path, create).Encode(), made.Encode()) {
+			t.Error("another ring was read than was made")
+		}
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad")
+	if err := os.WriteFile(bad, []byte("1 c2VjcmV0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		path   string
+		create bool
+		want   string
+	}{
+		"no file":       {filepath.Join(dir, "none"), false, "no such file"},
+		"no directory":  {filepath.Join(dir, "none", "server.key"), true, "no such file"},
+		"a broken file": {bad, true, "bad: line 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := keyfile.Load(test.path, test.create)
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "server key: ") {
+				t.Errorf("Load = %v, want an error about the server key that says %q", err, test.want)
+			}
+		})
+	}
+	if err := keyfile.Rotate(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Rotate = %v, want %v", err, fs.ErrNotExist)
+	}
+	if err := keyfile.Rotate(bad); err == nil || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("Rotate = %v, want an error that names the line", err)
+	}
+	if text, err := os.ReadFile(bad); err != nil || string(text) != "1 c2VjcmV0\n" {
+		t.Errorf("the broken file is %q, %v", text, err)
+	}
+}
+
+func TestRotateAddsAKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), keyfile.FileName)
+	before := load(t, path, true)
+	if err := keyfile.Rotate(path); err != nil {
+		t.Fatal(err)
+	}
+	wantAlone(t, path, 0o600)
+	after := load(t, path, false)
+	if !bytes.HasPrefix(after.Encode(), before.Encode()) || len(after.Encode()) == len(before.Encode()) {
+		t.Error("the ring is not the one before and a key")
+	}
+	if !bytes.Equal(after.Fingerprint(), before.Fingerprint()) {
+		t.Error("the ring has another fingerprint: the store would refuse it")
+	}
+}
+
+func TestRotateKeepsTheModeAndTheLink(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "real", keyfile.FileName), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.Symlink(path, link)); err != nil {
+		t.Fatal(err)
+	}
+	load(t, path, true)
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := keyfile.Rotate(link); err != nil {
+		t.Fatal(err)
+	}
+	wantAlone(t, path, 0o640)
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("Lstat = %v, %v, want the link", info, err)
+	}
+}

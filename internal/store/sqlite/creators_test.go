@@ -1,0 +1,282 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/storetest"
+)
+
+// inTurn does something as the engine, in a transaction of its own.
+func inTurn(t *testing.T, store *Store, do func(e *engine) error) {
+	t.Helper()
+	err := store.committer.Submit(t.Context(), &job{tidy: func(e *engine) ([]*session.Event, error) { return nil, do(e) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// takeTurns has the next parts put into the table, one in each transaction.
+func takeTurns(t *testing.T, store *Store, turns int) {
+	t.Helper()
+	for range turns {
+		inTurn(t, store, func(e *engine) error {
+			e.creators.steps = creatorStep
+			return nil
+		})
+	}
+}
+
+// wantCounted checks what the store knows of all creators against the sessions.
+func wantCounted(t *testing.T, store *Store) {
+	t.Helper()
+	want, got := make(map[string]int), make(map[string]int)
+	inTurn(t, store, func(e *engine) error {
+		clear(want)
+		err := e.query(`SELECT creator, count(*) FROM sessions GROUP BY creator UNION ALL SELECT user, 0 FROM creators`, nil,
+			func(row []driver.Value) error {
+				want[row[0].(string)] += int(row[1].(int64))
+				return nil
+			})
+		for user := range want {
+			if err == nil {
+				got[user], err = e.creators.count(e.conn, user)
+			}
+		}
+		return err
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("sessions by creator (-want +got):\n%s", diff)
+	}
+}
+
+// createdBy is a write that creates a session, and asks how many its creator has.
+func createdBy(creator, id string, spec session.Spec) *session.Write {
+	w := create(id, spec)
+	decide := w.Decide
+	w.Creator, w.Decide = creator, func(v *session.View) (session.Change, error) {
+		change, err := decide(v)
+		change.Record.Creator = creator
+		return change, err
+	}
+	return w
+}
+
+// TestCreatorsAreCounted does many things at random, while parts are put into the table, and the store is opened again.
+func TestCreatorsAreCounted(t *testing.T) { //nolint:tparallel // its subtests follow each other
+	t.Parallel()
+	dir, random := t.TempDir(), rand.New(rand.NewPCG(7, 8))
+	var ids []string
+	for round := range 4 {
+		t.Run(fmt.Sprintf("opened %d times", round+1), func(t *testing.T) {
+			store := openStore(t, Config{Dir: dir})
+			for i := range 15 {
+				writes := make([]*session.Write, 0, 20)
+				for n := range 12 {
+					id := fmt.Sprintf("%d-%d-%d", round, i, n)
+					w := createdBy("user-"+strconv.Itoa(random.IntN(40)), id, smallSpec)
+					if random.IntN(2) == 0 {
+						w.Creator = ""
+					}
+					writes, ids = append(writes, w), append(ids, id)
+				}
+				random.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+				for _, id := range ids[:8] { // some of them are not there yet, or no more
+					writes = append(writes, &session.Write{ID: id, Decide: func(v *session.View) (session.Change, error) {
+						if v.Current == nil {
+							return session.Change{}, nil
+						}
+						return session.Change{
+							Kind: session.End, Events: []*session.Event{v.Current.Ended(session.SessionDeleted, "", v.Now)},
+						}, nil
+					}})
+				}
+				for _, err := range inGroup(t, store, writes) {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if random.IntN(2) == 0 {
+					takeTurns(t, store, random.IntN(20))
+				}
+				if i%5 == 4 {
+					wantCounted(t, store)
+				}
+			}
+			wantCount(t, store, 0, `SELECT count(*) FROM creators WHERE sessions <= 0`)
+		})
+	}
+}
+
+// TestCreatorsAfterAFailedGroup fills the file in the middle of groups, in which parts are put into the table.
+func TestCreatorsAfterAFailedGroup(t *testing.T) {
+	dir := t.TempDir()
+	large := smallSpec
+	large.Options = []byte(`{"x":"` + strings.Repeat("x", 60<<10) + `"}`)
+	t.Run("full", func(t *testing.T) {
+		store := openStore(t, Config{Dir: dir, MaxPages: 200})
+		full, created := 0, make(map[string]int)
+		for round := range 4 {
+			writes := make([]*session.Write, 40)
+			for i := range writes {
+				spec := smallSpec
+				if i%2 == 1 {
+					spec = large
+				}
+				writes[i] = createdBy("user-"+strconv.Itoa(i%5), fmt.Sprintf("%d-%d", round, i), spec)
+				decide := writes[i].Decide
+				writes[i].Decide = func(v *session.View) (session.Change, error) {
+					store.engine.creators.steps = creatorStep // this runs as the engine
+					return decide(v)
+				}
+			}
+			for i, err := range inGroup(t, store, writes) {
+				switch {
+				case err == nil:
+					created["user-"+strconv.Itoa(i%5)]++
+				case fault.From(err).Reason == "DISK_FULL":
+					full++
+				default:
+					t.Error(err)
+				}
+			}
+			for user, want := range created {
+				if got := storetest.Created(t, store, user); got != want {
+					t.Errorf("%d sessions of %s exist, want the %d that were acknowledged", got, user, want)
+				}
+			}
+			wantCounted(t, store)
+		}
+		if full == 0 || full == 80 {
+			t.Errorf("%d of the 80 large writes found the disk full, want some", full)
+		}
+	})
+	t.Run("room again", func(t *testing.T) { wantCounted(t, openStore(t, Config{Dir: dir})) })
+}
+
+// TestTheFirstQuestionInAFailedGroup: what was counted in a transaction that was lost is counted anew.
+func TestTheFirstQuestionInAFailedGroup(t *testing.T) {
+	store := openStore(t, Config{Dir: t.TempDir()})
+	for i := range 3 {
+		w := createdBy("user-1", strconv.Itoa(i), smallSpec)
+		w.Creator = ""
+		if err := store.Write(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := store.engine.Try(func() func() (*job, bool) {
+		jobs := []*job{
+			{write: createdBy("user-1", "lost", smallSpec)},
+			{tidy: func(*engine) ([]*session.Event, error) { return nil, &lostError{cause: errors.New("lost")} }},
+		}
+		return func() (*job, bool) {
+			if len(jobs) == 0 {
+				return nil, false
+			}
+			next := jobs[0]
+			jobs = jobs[1:]
+			return next, true
+		}
+	}(), func(int, error) {})
+	if err == nil {
+		t.Fatal("the group did not fail")
+	}
+	wantCounted(t, store)
+	if got := storetest.Created(t, store, "user-1"); got != 3 {
+		t.Errorf("%d sessions exist, want 3", got)
+	}
+}
+
+// TestCreatorsCatchUp has far more sessions than are read at once, made before anybody asked.
+func TestCreatorsCatchUp(t *testing.T) {
+	const some, sessions, users = 2000, 9500, 100
+	dir := t.TempDir()
+	t.Run("first", func(t *testing.T) {
+		store := openStore(t, Config{Dir: dir})
+		inTurn(t, store, func(e *engine) error {
+			err := e.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+				INSERT INTO sessions SELECT i, zeroblob(16), '', 1, '', 'user-' || (i % ?), i, 0, 0, NULL, '{}' FROM n`,
+				int64(sessions), int64(users))
+			return errors.Join(err, e.creators.load(e.conn, some))
+		})
+		if got := storetest.Created(t, store, "user-7"); got != sessions/users {
+			t.Errorf("%d sessions exist, want %d", got, sessions/users)
+		}
+		wantCounted(t, store)
+		wantCount(t, store, sessions/some*some, `SELECT sum(sessions) FROM creators`)
+		takeTurns(t, store, creatorParts)
+		wantCount(t, store, sessions, `SELECT sum(sessions) FROM creators`)
+		wantCount(t, store, users, `SELECT count(*) FROM creators`)
+		wantCounted(t, store)
+	})
+	t.Run("again", func(t *testing.T) {
+		store := openStore(t, Config{Dir: dir})
+		inTurn(t, store, func(e *engine) error { // one that the table has, before anybody asked
+			found, err := e.find(selectByTime, int64(7))
+			if err != nil {
+				return err
+			}
+			return e.end(found, found.record.Ended(session.SessionDeleted, "", session.Now()))
+		})
+		wantCount(t, store, sessions-1, `SELECT sum(sessions) FROM creators`)
+		wantCounted(t, store)
+	})
+}
+
+// TestCreatorsCostNothingUnasked: nothing is remembered, and nothing written.
+func TestCreatorsCostNothingUnasked(t *testing.T) {
+	store := openStore(t, Config{Dir: t.TempDir()})
+	for i := range 10 {
+		w := createdBy("user-1", strconv.Itoa(i), smallSpec)
+		w.Creator = ""
+		if err := store.Write(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	takeTurns(t, store, 3)
+	wantCount(t, store, 0, `SELECT count(*) FROM creator_parts`)
+	inTurn(t, store, func(e *engine) error {
+		for _, p := range e.creators.parts {
+			if len(p.tallies) > 0 {
+				t.Errorf("%d creators are remembered", len(p.tallies))
+			}
+		}
+		return nil
+	})
+}
+
+// TestCreatorsAreForgotten: those who only ask are not remembered for ever.
+func TestCreatorsAreForgotten(t *testing.T) {
+	store := openStore(t, Config{Dir: t.TempDir()})
+	const turns = 3
+	for turn := range turns {
+		inTurn(t, store, func(e *engine) error {
+			for i := range creatorStep {
+				if _, err := e.creators.count(e.conn, strconv.Itoa(turn*creatorStep+i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	wantCount(t, store, turns, `SELECT count(*) FROM creator_parts`)
+	takeTurns(t, store, creatorParts)
+	inTurn(t, store, func(e *engine) error {
+		for part, p := range e.creators.parts {
+			if len(p.tallies) > 0 {
+				t.Errorf("part %d remembers %d users", part, len(p.tallies))
+			}
+		}
+		return nil
+	})
+	wantCount(t, store, 0, `SELECT count(*) FROM creators`)
+}

@@ -1,0 +1,280 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/storetest"
+)
+
+// keyNamed is an API key with something in every field.
+func keyNamed(name string, number byte) session.APIKey {
+	return session.APIKey{
+		ID: "id-" + name, Name: name, Role: session.RoleService, Hash: session.CredentialHash{number, 31: 1},
+		CreateTime: filterTime + session.Time(number),
+	}
+}
+
+func openKeys(t *testing.T, dir string) *Keys {
+	t.Helper()
+	keys, err := OpenKeys(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := keys.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return keys
+}
+
+// wantKeys checks what the command line and the store know of.
+func wantKeys(t *testing.T, keys *Keys, store *Store, want ...session.APIKey) {
+	t.Helper()
+	got, err := keys.List(t.Context())
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("List: %v (-want +got):\n%s", err, diff)
+	}
+	got, err = store.APIKeys(t.Context())
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("APIKeys: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestKeysBesideAServer(t *testing.T) {
+	dir := t.TempDir()
+	store := openStore(t, Config{Dir: dir})
+	keys := openKeys(t, dir)
+	wantKeys(t, keys, store)
+	billing, other := keyNamed("billing", 1), keyNamed("Ünüsual \"name\"", 2)
+	other.Role = session.RoleAdmin
+	for _, key := range []session.APIKey{billing, other} {
+		if err := keys.Create(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantKeys(t, keys, store, billing, other)
+
+	for name, c := range map[string]struct {
+		key  session.APIKey
+		want string
+	}{
+		"a name that is taken":     {keyNamed("billing", 3), `the name "billing" is that of the key id-billing`},
+		"a name that is an id":     {keyNamed("id-billing", 3), "choose another"},
+		"an id that is taken":      {session.APIKey{ID: billing.ID, Name: "new", Hash: session.CredentialHash{3}}, "UNIQUE"},
+		"the hash of another's":    {session.APIKey{ID: "new", Name: "new", Hash: billing.Hash}, "UNIQUE"},
+		"a name in another's case": {keyNamed("Billing", 4), ""},
+	} {
+		err := keys.Create(t.Context(), c.key)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	wantKeys(t, keys, store, billing, other, keyNamed("Billing", 4))
+}
+
+func TestRevokingAKey(t *testing.T) {
+	dir := t.TempDir()
+	keys := openKeys(t, dir) // makes the store
+	store := openStore(t, Config{Dir: dir})
+	first, second := keyNamed("first", 1), keyNamed("second", 2)
+	if err := errors.Join(keys.Create(t.Context(), first), keys.Create(t.Context(), second)); err != nil {
+		t.Fatal(err)
+	}
+	for i, by := range []string{first.ID, second.Name, first.Name, second.ID} { // each a second time, which changes nothing
+		revoked, err := keys.Revoke(t.Context(), by, session.Time(100+i))
+		if want := session.Time(100 + i%2); err != nil || revoked.RevokeTime != want {
+			t.Errorf("Revoke(%s) = %+v, %v, want it revoked at %d", by, revoked, err, want)
+		}
+	}
+	first.RevokeTime, second.RevokeTime = 100, 101
+	wantKeys(t, keys, store, first, second)
+	if _, err := keys.Revoke(t.Context(), "third", 1); err == nil || !strings.Contains(err.Error(), `"third"`) {
+		t.Errorf("Revoke = %v, want an error that names the key", err)
+	}
+	if err := keys.Create(t.Context(), keyNamed("first", 3)); err == nil || !strings.Contains(err.Error(), "was revoked") {
+		t.Errorf("Create = %v, want it to say that the name's key was revoked", err)
+	}
+}
+
+func TestOpenKeysRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(t *testing.T, dir string)
+		want    string
+	}{
+		{"a newer schema", makeNewer, "of a newer version of Parley (schema 99999; this one knows 3)"},
+		{"a directory that is not there", func(t *testing.T, dir string) {
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		}, "unable to open database file"},
+		{"an older server's", func(t *testing.T, dir string) {
+			makeFirstVersion(t, dir)
+			lock, err := lockDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { lock.Close() })
+		}, "of an older version of Parley (schema 1; this one needs 3)"},
+		{"a file that is no database", func(t *testing.T, dir string) {
+			writeFile(t, filepath.Join(dir, FileName), strings.Repeat("not a database. ", 1000))
+		}, "not a database"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			c.prepare(t, dir)
+			keys, err := OpenKeys(t.Context(), dir)
+			if err == nil {
+				keys.Close()
+				t.Fatal("OpenKeys succeeded")
+			}
+			if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("OpenKeys = %q, want it to say %q and where", err, c.want)
+			}
+		})
+	}
+}
+
+// TestKeysOfAnOlderStore: without a server, the command line brings the store up to date, and leaves it to the next one.
+func TestKeysOfAnOlderStore(t *testing.T) {
+	dir := t.TempDir()
+	makeFirstVersion(t, dir)
+	keys := openKeys(t, dir)
+	if err := keys.Create(t.Context(), keyNamed("billing", 1)); err != nil {
+		t.Fatal(err)
+	}
+	store := openStore(t, Config{Dir: dir})
+	wantKeys(t, keys, store, keyNamed("billing", 1))
+	wantPublishable(t, store, "s")
+}
+
+func wantPublishable(t *testing.T, store *Store, id string) {
+	t.Helper()
+	if err := store.Write(t.Context(), publish(id, "", smallMessage)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestABusyServerIsWaitedFor, but not for longer than the context.
+func TestABusyServerIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	store := openStore(t, Config{Dir: dir})
+	keys := openKeys(t, dir)
+	release, holding := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		var once sync.Once
+		inTurn(t, store, func(*engine) error {
+			once.Do(func() { close(holding) })
+			<-release
+			return nil
+		})
+	})
+	<-holding
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := keys.Create(ctx, keyNamed("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Create while the store is busy = %v, want %v", err, context.DeadlineExceeded)
+	}
+	wantKeys(t, keys, store)
+	group.Go(func() {
+		if err := keys.Create(t.Context(), keyNamed("patient", 2)); err != nil {
+			t.Error(err)
+		}
+	})
+	close(release)
+	group.Wait()
+	wantKeys(t, keys, store, keyNamed("patient", 2))
+}
+
+// keysLoopDir says, in a second process of this test, where it is to make and revoke keys; and how many.
+const keysLoopDir, keysLoops = "PARLEY_TEST_KEYS_DIR", 12
+
+// TestKeysWhileTheServerWrites has another process make and revoke keys, one after the other, while the store is written
+// as fast as it goes: no write fails, everything is there, and the keys are made in good time.
+func TestKeysWhileTheServerWrites(t *testing.T) {
+	if dir := os.Getenv(keysLoopDir); dir != "" {
+		loopKeys(t, dir)
+		return
+	}
+	dir := t.TempDir()
+	store := openStore(t, Config{Dir: dir})
+	const writers = 16
+	acknowledged := make([]int, writers)
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for writer := range writers {
+		group.Go(func() {
+			id := strconv.Itoa(writer)
+			if err := store.Write(t.Context(), create(id, smallSpec)); err != nil {
+				t.Error(err)
+			}
+			for ctx.Err() == nil {
+				if err := store.Write(t.Context(), publish(id, "", smallMessage)); err != nil {
+					t.Errorf("a write while keys are made: %v", err)
+				}
+				acknowledged[writer]++
+				if _, err := (&storetest.Creation{Spec: smallSpec}).Create(t.Context(), store); err != nil {
+					t.Errorf("a create while keys are made: %v", err)
+				}
+			}
+		})
+	}
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	command.Env = append(os.Environ(), keysLoopDir+"="+dir)
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Errorf("the other process: %v\n%s", err, output)
+	}
+	stop()
+	group.Wait()
+	for writer, n := range acknowledged {
+		wantPublished(t, store, strconv.Itoa(writer), n)
+	}
+	keys, err := store.APIKeys(t.Context())
+	if err != nil || len(keys) != keysLoops {
+		t.Errorf("the store has %d keys, %v, want %d", len(keys), err, keysLoops)
+	}
+	for _, key := range keys {
+		if key.RevokeTime == 0 {
+			t.Errorf("the key %s is not revoked", key.Name)
+		}
+	}
+	wantIndexed(t, store)
+}
+
+func loopKeys(t *testing.T, dir string) {
+	for i := range keysLoops {
+		keys, err := OpenKeys(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("key %d", i)
+		_, revoked := keys.Revoke(t.Context(), name, 1)
+		if revoked == nil {
+			t.Error("a key is there that was not made")
+		}
+		err = keys.Create(t.Context(), keyNamed(name, byte(i)))
+		_, revoked = keys.Revoke(t.Context(), name, 1)
+		if err := errors.Join(err, revoked, keys.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
