@@ -42,34 +42,32 @@ places: flags, PARLEY_* variables, and the file that --config names.`,
 	return command
 }
 
-// withSettings gives a command the server's settings, of which it shows those that matter for it.
-func withSettings(command *cobra.Command, shown []string, run func(*cobra.Command, config.Config, []string) error) *cobra.Command {
+// addSettings gives a command the server's settings, of which it shows those that matter for it.
+func addSettings(command *cobra.Command, shown []string) {
 	flags := command.Flags()
 	config.Flags(flags)
 	flags.VisitAll(func(flag *pflag.Flag) { flag.Hidden = !slices.Contains(shown, flag.Name) })
-	command.RunE = func(command *cobra.Command, args []string) error {
-		settings, err := config.Load(command.Flags())
-		if err != nil {
-			return err
-		}
-		return run(command, settings, args)
-	}
-	return command
 }
 
 func keyCreateCommand() *cobra.Command {
 	var role, name string
-	command := withSettings(&cobra.Command{
+	command := &cobra.Command{
 		Use:     "create",
 		Short:   "Make an API key and print it, this once",
 		Example: "  parley key create --role service --name billing",
 		Args:    cobra.NoArgs,
-	}, keySettings, func(command *cobra.Command, settings config.Config, _ []string) error {
-		if err := errors.Join(checkRole(role), session.CheckUser("--name", name)); err != nil {
-			return err
-		}
-		return createKey(command.Context(), command, settings.DataDir, session.Role(role), name)
-	})
+		RunE: func(command *cobra.Command, _ []string) error {
+			settings, err := config.Load(command.Flags())
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(checkRole(role), session.CheckUser("--name", name)); err != nil {
+				return err
+			}
+			return createKey(command.Context(), command, settings.DataDir, session.Role(role), name)
+		},
+	}
+	addSettings(command, keySettings)
 	command.Flags().StringVar(&role, "role", "", "what it may do: service (act as any user) or admin (everything)")
 	command.Flags().StringVar(&name, "name", "", "what to call it, up to 128 bytes: also the user that it acts as unless it names another")
 	return command
@@ -123,22 +121,28 @@ func withPresentKeys(ctx context.Context, dir string, do func(context.Context, *
 
 func keyListCommand() *cobra.Command {
 	var asJSON bool
-	command := withSettings(&cobra.Command{
+	command := &cobra.Command{
 		Use:   "list",
 		Short: "List the API keys, also those that were revoked",
 		Args:  cobra.NoArgs,
-	}, keySettings, func(command *cobra.Command, settings config.Config, _ []string) error {
-		return withPresentKeys(command.Context(), settings.DataDir, func(ctx context.Context, keys *sqlite.Keys) error {
-			list, err := keys.List(ctx)
+		RunE: func(command *cobra.Command, _ []string) error {
+			settings, err := config.Load(command.Flags())
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printKeysJSON(command.OutOrStdout(), list)
-			}
-			return printKeys(command.OutOrStdout(), list)
-		})
-	})
+			return withPresentKeys(command.Context(), settings.DataDir, func(ctx context.Context, keys *sqlite.Keys) error {
+				list, err := keys.List(ctx)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printKeysJSON(command.OutOrStdout(), list)
+				}
+				return printKeys(command.OutOrStdout(), list)
+			})
+		},
+	}
+	addSettings(command, keySettings)
 	command.Flags().BoolVar(&asJSON, "json", false, "print each as JSON, on a line of its own")
 	return command
 }
@@ -189,41 +193,55 @@ func printKeysJSON(to io.Writer, list []session.APIKey) error {
 }
 
 func keyRevokeCommand() *cobra.Command {
-	return withSettings(&cobra.Command{
+	command := &cobra.Command{
 		Use:   "revoke ID-OR-NAME",
 		Short: "Revoke an API key",
 		Long:  "Revoke an API key for good. A server that runs refuses it within a second, and ends the streams that it opened.",
 		Args:  cobra.ExactArgs(1),
-	}, keySettings, func(command *cobra.Command, settings config.Config, args []string) error {
-		return withPresentKeys(command.Context(), settings.DataDir, func(ctx context.Context, keys *sqlite.Keys) error {
-			key, err := keys.Revoke(ctx, args[0], session.Now())
+		RunE: func(command *cobra.Command, args []string) error {
+			settings, err := config.Load(command.Flags())
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(command.ErrOrStderr(), "The key %s (%s) is revoked since %s.\n", key.ID, printable(key.Name), key.RevokeTime)
-			return nil
-		})
-	})
+			return withPresentKeys(command.Context(), settings.DataDir, func(ctx context.Context, keys *sqlite.Keys) error {
+				key, err := keys.Revoke(ctx, args[0], session.Now())
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(command.ErrOrStderr(), "The key %s (%s) is revoked since %s.\n", key.ID, printable(key.Name), key.RevokeTime)
+				return nil
+			})
+		},
+	}
+	addSettings(command, keySettings)
+	return command
 }
 
 func keyRotateCommand() *cobra.Command {
-	return withSettings(&cobra.Command{
+	command := &cobra.Command{
 		Use:   "rotate-server",
 		Short: "Add a fresh key to the server's key ring",
 		Long: `Add a fresh key to the server's key ring, the file that --server-key-file names or server.key in the data directory.
 A server takes it at its next start, and makes everything with it from then on; what was made with the keys before stays
 good. Servers that share the ring must be given the new file, and be restarted, together.`,
 		Args: cobra.NoArgs,
-	}, serverKeySettings, func(command *cobra.Command, settings config.Config, _ []string) error {
-		path := settings.KeyFile
-		if path == "" {
-			path = filepath.Join(settings.DataDir, keyfile.FileName)
-		}
-		if err := keyfile.Rotate(path); err != nil {
-			return err
-		}
-		fmt.Fprintf(command.ErrOrStderr(),
-			"%s has a fresh key. The server takes it at its next start; secretKeys that were set before go on working.\n", path)
-		return nil
-	})
+		RunE: func(command *cobra.Command, _ []string) error {
+			settings, err := config.Load(command.Flags())
+			if err != nil {
+				return err
+			}
+			path := settings.KeyFile
+			if path == "" {
+				path = filepath.Join(settings.DataDir, keyfile.FileName)
+			}
+			if err := keyfile.Rotate(path); err != nil {
+				return err
+			}
+			fmt.Fprintf(command.ErrOrStderr(),
+				"%s has a fresh key. The server takes it at its next start; secretKeys that were set before go on working.\n", path)
+			return nil
+		},
+	}
+	addSettings(command, serverKeySettings)
+	return command
 }

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand())
-	root.AddCommand(keyCommand())
+	root.AddCommand(keyCommand()) //nolint:contextcheck // its commands have the context that they are executed with
 	root.AddCommand(tokenCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -137,12 +137,12 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 	if err != nil {
 		return nil, err
 	}
-	config := gate.Config{Auth: auth.Dev{}, Tickets: service, Proxies: proxies}
+	settings := gate.Config{Auth: auth.Dev{}, Tickets: service, Proxies: proxies}
 	if c.Audited() {
-		config.Audit = a.log
+		settings.Audit = a.log
 	}
 	if c.Auth == "dev" {
-		return gate.New(config), nil
+		return gate.New(settings), nil
 	}
 	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: service.RevokeKey, Log: a.log}); err != nil {
 		return nil, fmt.Errorf("API keys: %w", err)
@@ -161,8 +161,8 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		return nil, err
 	}
 	service.LimitSessions(c.Limits.Sessions)
-	config.Auth = a.tokens
-	config.Limits = limit.New(limit.Config{
+	settings.Auth = a.tokens
+	settings.Limits = limit.New(limit.Config{
 		Requests:      c.Limits.Requests,
 		Creates:       c.Limits.Creates,
 		Publishes:     c.Limits.Publishes,
@@ -171,7 +171,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		OpenStreams:   c.Limits.OpenStreams,
 		BytesInFlight: c.Limits.BytesInFlight,
 	})
-	return gate.New(config), nil
+	return gate.New(settings), nil
 }
 
 // closeGate ends what openGate began.
@@ -188,8 +188,8 @@ func (a *App) closeGate() {
 type storeLog struct{ *App }
 
 // Log implements tail.Log.
-func (s storeLog) Log(ctx context.Context, uid session.UID, after int64, limit, maxBytes int) (*session.Log, error) {
-	return s.store.Log(ctx, uid, after, limit, maxBytes)
+func (s storeLog) Log(ctx context.Context, uid session.UID, after int64, most, maxBytes int) (*session.Log, error) {
+	return s.store.Log(ctx, uid, after, most, maxBytes)
 }
 
 // abandon closes what a failed New has opened.

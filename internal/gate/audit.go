@@ -12,8 +12,12 @@ import (
 // maxAudited is how many bytes a record has of what its client chose: as long as users and ids may be.
 const maxAudited = 128
 
+// reasonNoSession is the reason of the fault that there is no such session, or none that the caller may know of.
+const reasonNoSession = "SESSION_NOT_FOUND"
+
 // audit records a call that ended with err, if it is one to be recorded: a change that was done, or may have been, and a
-// denial, unless there is a flood of them: the next record says how many were left out. A message that was published is in the session's log; see methods.
+// denial, unless there is a flood of them: the next record says how many were left out. A message that was published is in
+// the session's log; see methods.
 //
 // A record has no secret, no query string, and nothing of what is said in a session.
 func (g *Gate) audit(ctx context.Context, c *Call, err error) {
@@ -31,7 +35,7 @@ func (g *Gate) audit(ctx context.Context, c *Call, err error) {
 	}
 	leftOut := 0
 	if !allowed {
-		record := false
+		var record bool
 		if record, leftOut = g.denials.take(cmp.Or(c.Caller.User, c.Remote.String())); !record {
 			return
 		}
@@ -65,7 +69,7 @@ func denies(f *fault.Error) bool {
 	case fault.Unauthenticated, fault.PermissionDenied, fault.ResourceExhausted:
 		return true
 	case fault.NotFound:
-		return f.Reason == "SESSION_NOT_FOUND"
+		return f.Reason == reasonNoSession
 	default:
 		return false
 	}

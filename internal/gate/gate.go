@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/fault"
@@ -33,12 +34,13 @@ type Gate struct {
 	config  Config
 	dev     bool // Auth is auth.Dev
 	denials *denials
+	alarms  *alarms
 }
 
 // New returns a gate.
 func New(config Config) *Gate {
 	_, dev := config.Auth.(auth.Dev)
-	return &Gate{config: config, dev: dev, denials: newDenials()}
+	return &Gate{config: config, dev: dev, denials: newDenials(), alarms: &alarms{sleep: sleep}}
 }
 
 // Arrival is what a transport knows of a call at once.
@@ -63,8 +65,9 @@ type Call struct {
 	Remote    netip.Addr     // where it comes from; see Config.Proxies
 	Caller    session.Caller // once it is known
 
-	gate  *Gate
-	bytes int64 // of its body, which count as in flight
+	gate    *Gate
+	arrived time.Time
+	bytes   int64 // of its body, which count as in flight
 }
 
 // Arrive begins a call. The limit of the address comes first, before any credential is looked at. There is a call also
@@ -72,7 +75,7 @@ type Call struct {
 func (g *Gate) Arrive(a Arrival) (*Call, error) {
 	c := &Call{
 		ID: a.ID, Transport: a.Transport, Method: a.Method, Session: a.Session,
-		Remote: g.remote(a.Address, a.Forwarded), gate: g,
+		Remote: g.remote(a.Address, a.Forwarded), gate: g, arrived: time.Now(),
 	}
 	return c, g.config.Limits.TakeAddress(c.Remote)
 }

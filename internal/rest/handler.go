@@ -171,6 +171,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, method gate.Meth
 		err = endpoint(w, r, call)
 	}
 	if err != nil {
+		call.Veil(ctx, err)
 		h.answerFault(w, r, err)
 	}
 	ended = err

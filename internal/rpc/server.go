@@ -123,6 +123,7 @@ func (e *edge) settle(ctx context.Context, call *gate.Call, method string, panic
 	if err == nil {
 		return nil
 	}
+	call.Veil(ctx, err)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // the client has gone, or does not wait any longer
 		return status.FromContextError(ctx.Err()).Err()
 	}

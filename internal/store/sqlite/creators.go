@@ -24,18 +24,18 @@ const (
 
 // creators knows how many sessions exist that a user has created. It belongs to the engine's goroutine.
 //
-// A count that every create changed in its table would be a random page for each, as the lookups would be (see index):
-// a create would write twice as much. So the table follows late, a part of the users at a time, and the later sessions
-// are counted here: a create notes its user, no more. The sessions themselves tell after a start what was not in the
-// table yet, and the end of a session that is in the table takes it out at once. Nothing is noted before somebody has
-// asked, and the table is then behind by all that was created since somebody asked last: so it costs nothing where there
-// is no quota.
+// A count that every create changed in its table would be a random page for each, as the lookups would be (see index).
+// So the table follows late, a part of the users at a time, and the later sessions are counted here: a create notes its
+// user, no more. The sessions themselves tell after a start what was not in the table yet, and the end of a session that
+// is in the table takes it out at once. Nothing is noted before somebody has asked, and the table is then behind by all
+// that was created since somebody asked last: so it costs nothing where there is no quota. The first question after that
+// counts them, which takes one to three seconds for a million.
 //
 // What a transaction does is counted apart, until it is committed.
 type creators struct {
 	known  bool // where the parts end is read from the table
 	loaded bool // and what is later is counted
-	fresh  bool // in the transaction that runs
+	fresh  bool // in the transaction that runs, which may have changed the table for it
 	parts  [creatorParts]creatorPart
 	newest int64 // the createTime of the newest session that is counted
 	steps  int   // since the last part's turn
@@ -157,27 +157,35 @@ func (x *creators) know(c *conn) error {
 	if x.known {
 		return nil
 	}
-	*x = creators{known: true, read: 1}
-	return c.query(`SELECT part, counted FROM creator_parts`, nil, func(row []driver.Value) error {
+	*x = creators{read: 1, fresh: x.fresh}
+	err := c.query(`SELECT part, counted FROM creator_parts`, nil, func(row []driver.Value) error {
 		x.parts[row[0].(int64)].counted = row[1].(int64)
 		return nil
 	})
+	x.known = err == nil
+	return err
 }
 
 // load counts what the table does not have, unless it is known. Of what is more than some sessions, the table has most
 // afterwards.
-func (x *creators) load(c *conn, some int) error {
+func (x *creators) load(c *conn, some int) (err error) {
 	if x.loaded {
 		return nil
 	}
 	if err := x.know(c); err != nil {
 		return err
 	}
-	x.fresh = true
-	x.newest = x.parts[0].counted
-	for _, p := range &x.parts {
-		x.newest = min(x.newest, p.counted)
+	defer func() {
+		if x.fresh = true; err != nil {
+			*x = creators{fresh: true}
+		}
+	}()
+	for part, p := range &x.parts {
+		if p.counted < x.parts[x.turn].counted {
+			x.turn = part
+		}
 	}
+	x.newest = x.parts[x.turn].counted
 	for {
 		n, err := x.loadSome(c, some)
 		if err != nil {
@@ -187,13 +195,21 @@ func (x *creators) load(c *conn, some int) error {
 			x.loaded = true
 			return nil
 		}
-		for part := range x.parts {
-			if err := x.merge(c, part, x.newest); err != nil {
-				return err
-			}
-			x.parts[part] = creatorPart{counted: x.newest}
+		if err := x.mergeAll(c); err != nil {
+			return err
 		}
 	}
+}
+
+// mergeAll puts all that is remembered into the table.
+func (x *creators) mergeAll(c *conn) error {
+	for part := range x.parts {
+		if err := x.merge(c, part, x.newest); err != nil {
+			return err
+		}
+		x.parts[part] = creatorPart{counted: x.newest}
+	}
+	return nil
 }
 
 // loadSome counts the next sessions after the newest, and returns how many it looked at.

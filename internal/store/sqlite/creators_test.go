@@ -280,3 +280,19 @@ func TestCreatorsAreForgotten(t *testing.T) {
 	})
 	wantCount(t, store, 0, `SELECT count(*) FROM creators`)
 }
+
+// TestEveryPartHasItsTurn also if the store is opened again and again.
+func TestEveryPartHasItsTurn(t *testing.T) {
+	dir := t.TempDir()
+	for run := range 4 {
+		opened(t, Config{Dir: dir}, func(store *Store) {
+			if err := store.Write(t.Context(), createdBy("user-1", strconv.Itoa(run), smallSpec)); err != nil {
+				t.Error(err)
+			}
+			takeTurns(t, store, creatorParts/4)
+		})
+	}
+	opened(t, Config{Dir: dir}, func(store *Store) {
+		wantCount(t, store, creatorParts, `SELECT count(*) FROM creator_parts`)
+	})
+}

@@ -146,7 +146,7 @@ func (s *Store) openConns(config Config) error {
 	latest, err := writer.integer(`SELECT max((SELECT coalesce(max(created), 0) FROM sessions),
 		(SELECT coalesce(max(updated), 0) FROM sessions), (SELECT coalesce(max(ended), 0) FROM tombstones),
 		coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0),
-		(SELECT coalesce(max(at), 0) FROM requests))`)
+		(SELECT coalesce(max(at), 0) FROM requests), (SELECT coalesce(max(counted), 0) FROM creator_parts))`)
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func testQuota(open Opener) func(t *testing.T) {
 // some of those runs only.
 func testCreatorsAtRandom(open Opener) func(t *testing.T) {
 	return func(t *testing.T) {
-		const runs, rounds, creates, ends = 5, 10, 100, 40
+		const runs, rounds, creates, ends = 5, 5, 100, 40
 		options, random := Options{Dir: t.TempDir(), Now: NewClock().Now}, rand.New(rand.NewPCG(5, 6))
 		creators, want := make(map[string]string), make(map[string]int)
 		for run := range runs {
