@@ -75,7 +75,12 @@ type heardLines chan string
 
 func (e eventSource) listen(t *testing.T, url string) heardLines {
 	t.Helper()
-	client := exec.Command("node", "client.mjs", url)
+	return e.start(t, exec.Command("node", "client.mjs", url))
+}
+
+// start starts a client in the folder.
+func (e eventSource) start(t *testing.T, client *exec.Cmd) heardLines {
+	t.Helper()
 	client.Dir = e.dir
 	pipe, err := client.StdoutPipe()
 	if err != nil {
@@ -101,14 +106,21 @@ func (e eventSource) listen(t *testing.T, url string) heardLines {
 	return lines
 }
 
-func (l heardLines) want(t *testing.T, want string) {
+// next is what the client says next.
+func (l heardLines) next(t *testing.T) string {
 	t.Helper()
 	select {
-	case got := <-l:
-		if got != want {
-			t.Fatalf("the client says %q, want %q", got, want)
-		}
+	case line := <-l:
+		return line
 	case <-time.After(30 * time.Second):
-		t.Fatalf("the client says nothing, want %q", want)
+		t.Fatal("the client says nothing more")
+		return ""
+	}
+}
+
+func (l heardLines) want(t *testing.T, want string) {
+	t.Helper()
+	if got := l.next(t); got != want {
+		t.Fatalf("the client says %q, want %q", got, want)
 	}
 }

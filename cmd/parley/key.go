@@ -93,13 +93,28 @@ func createKey(ctx context.Context, command *cobra.Command, dir string, role ses
 	key := session.APIKey{
 		ID: strings.ToLower(rand.Text()[:keyIDLength]), Name: name, Role: role, Hash: hash, CreateTime: session.Now(),
 	}
-	err := withKeys(ctx, dir, func(ctx context.Context, keys *sqlite.Keys) error { return keys.Create(ctx, key) })
-	if err != nil {
-		return err
+	return withKeys(ctx, dir, func(ctx context.Context, keys *sqlite.Keys) error {
+		if err := keys.Create(ctx, key); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(command.OutOrStdout(), text); err != nil { // whatever comes later, it is good
+			return fmt.Errorf("the key %s was made, and could not be printed: revoke it: %w", key.ID, err)
+		}
+		noteKey(command.ErrOrStderr(), key, dir, keys.Made())
+		return nil
+	})
+}
+
+// noteKey says which key was made, and where: a server that uses another directory does not take it.
+func noteKey(to io.Writer, key session.APIKey, dir string, madeStore bool) {
+	if absolute, err := filepath.Abs(dir); err == nil {
+		dir = absolute
 	}
-	fmt.Fprintln(command.OutOrStdout(), text)
-	fmt.Fprintf(command.ErrOrStderr(), "This is the %s key %s (%s). It is shown this once.\n", role, key.ID, printable(name))
-	return nil
+	fmt.Fprintf(to, "This is the %s key %s (%s) of the data directory %s. It is shown this once.\n",
+		key.Role, key.ID, printable(key.Name), printable(dir))
+	if madeStore {
+		fmt.Fprintln(to, "No store was there: a new one was made. If a server is to know the key already, then this is not its directory.")
+	}
 }
 
 // withKeys opens the data directory's keys for what is to be done with them.

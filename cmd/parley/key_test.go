@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/parleyhq/parley/internal/keyfile"
+	"github.com/parleyhq/parley/internal/store/sqlite"
 )
 
 // parley runs a command, and returns what it printed.
@@ -127,6 +131,68 @@ func TestKeyCommandsRefuse(t *testing.T) {
 	}
 	if keys := listed(t, dir); len(keys) != 1 || keys[0].RevokeTime != "" {
 		t.Errorf("the keys are %+v, want the first as it was", keys)
+	}
+}
+
+// writerFunc is an io.Writer.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+var errFull = errors.New("no space left")
+
+// fullWriter is a writer that takes nothing.
+var fullWriter = writerFunc(func([]byte) (int, error) { return 0, errFull })
+
+// TestAKeyThatCannotBePrinted is named, so that it can be revoked.
+func TestAKeyThatCannotBePrinted(t *testing.T) {
+	dir := t.TempDir()
+	var note bytes.Buffer
+	err := run(t.Context(), []string{"key", "create", "--role", "service", "--name", "billing", "--data-dir", dir}, fullWriter, &note)
+	keys := listed(t, dir)
+	if len(keys) != 1 {
+		t.Fatalf("the keys are %+v", keys)
+	}
+	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), keys[0].ID) || !strings.Contains(err.Error(), "revoke") {
+		t.Errorf("it fails with %v, want an error that says which key is to be revoked", err)
+	}
+	if note.Len() > 0 {
+		t.Errorf("it says %q, as if the key had been shown", note.String())
+	}
+	mustParley(t, "key", "revoke", keys[0].ID, "--data-dir", dir)
+}
+
+// TestAKeyIsPrintedOnceItIsDurable: closing the store comes later, and takes its log away.
+func TestAKeyIsPrintedOnceItIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	var printed bytes.Buffer
+	stdout := writerFunc(func(p []byte) (int, error) {
+		if _, err := os.Stat(filepath.Join(dir, sqlite.FileName+"-wal")); err != nil {
+			t.Errorf("the store is closed before the key is printed: %v", err)
+		}
+		return printed.Write(p)
+	})
+	err := run(t.Context(), []string{"key", "create", "--role", "service", "--name", "billing", "--data-dir", dir}, stdout, io.Discard)
+	if err != nil || printed.Len() == 0 {
+		t.Errorf("it prints %d bytes and fails with %v", printed.Len(), err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, sqlite.FileName+"-wal")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the log after the store is closed: %v", err)
+	}
+}
+
+// TestANoteSaysWhereAKeyWasMade, and whether there was a store.
+func TestANoteSaysWhereAKeyWasMade(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for i, made := range []bool{true, false} {
+		_, note := mustParley(t, "key", "create", "--role", "service", "--name", strconv.Itoa(i), "--data-dir", "data")
+		dir, err := filepath.Abs("data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(note, dir) || strings.Contains(note, "a new one was made") != made {
+			t.Errorf("key %d: it says %q, want the directory and whether a store was made: %t", i, note, made)
+		}
 	}
 }
 

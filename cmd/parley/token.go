@@ -51,6 +51,8 @@ func printToken(command *cobra.Command, settings config.JWT, spec auth.TokenSpec
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(command.OutOrStdout(), token)
+	if _, err := fmt.Fprintln(command.OutOrStdout(), token); err != nil {
+		return fmt.Errorf("the token could not be printed: %w", err)
+	}
 	return nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,6 +119,13 @@ func TestTokenIsMadeOfFlagsVariablesAndFile(t *testing.T) {
 				t.Errorf("ttl = %v, want %v", ttl, test.ttl)
 			}
 		})
+	}
+}
+
+func TestATokenThatCannotBePrintedIsAnError(t *testing.T) {
+	args := []string{"token", "--user", "u1", "--jwt-secret-file", secretFile(t, "secret", tokenSecret)}
+	if err := run(t.Context(), args, fullWriter, io.Discard); !errors.Is(err, errFull) {
+		t.Errorf("error = %v, want %v", err, errFull)
 	}
 }
 

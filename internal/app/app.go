@@ -127,7 +127,10 @@ func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyR
 		return fmt.Errorf("nats: %w", err)
 	}
 	a.tail = tail.New(tail.Options{Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Logger: a.log})
-	a.store, err = sqlite.Open(ctx, sqlite.Config{Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.tail.Committed})
+	a.store, err = sqlite.Open(ctx, sqlite.Config{
+		Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.tail.Committed,
+		CountCreators: c.Auth != "dev" && c.Limits.Sessions > 0,
+	})
 	return err
 }
 
@@ -137,7 +140,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 	if err != nil {
 		return nil, err
 	}
-	settings := gate.Config{Auth: auth.Dev{}, Tickets: service, Proxies: proxies}
+	settings := gate.Config{Auth: auth.Dev{}, Tickets: service, Proxies: proxies, Log: a.log}
 	if c.Audited() {
 		settings.Audit = a.log
 	}
@@ -155,6 +158,8 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		Issuer:        c.JWT.Issuer,
 		Audience:      c.JWT.Audience,
 		Keys:          a.keys,
+		Revoked:       service.RevokeKey,
+		Restored:      service.RestoreKey,
 		Log:           a.log,
 	})
 	if err != nil {

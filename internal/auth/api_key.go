@@ -30,11 +30,11 @@ func NewAPIKey() (text string, hash session.CredentialHash) {
 	var random [apiKeyRandom]byte
 	rand.Read(random[:]) // never fails: the runtime ends the process instead
 	text = apiKeyPrefix + base64.RawURLEncoding.EncodeToString(random[:])
-	return text, HashCredential(text)
+	return text, hashCredential(text)
 }
 
-// HashCredential is the hash of an API key or a ticket, by its whole text.
-func HashCredential(text string) session.CredentialHash {
+// hashCredential is the hash of an API key or a token, by its whole text.
+func hashCredential(text string) session.CredentialHash {
 	var room [1 << 10]byte // most texts fit: a copy on the stack costs nothing to collect
 	return sha256.Sum256(append(room[:0], text...))
 }
@@ -134,7 +134,7 @@ func (k *Keys) find(ctx context.Context, text string) (key session.APIKey, ok bo
 	if k == nil || len(text) != apiKeyBytes || !strings.HasPrefix(text, apiKeyPrefix) {
 		return session.APIKey{}, false
 	}
-	hash := HashCredential(text)
+	hash := hashCredential(text)
 	if key, ok = (*k.good.Load())[hash]; ok {
 		return key, true
 	}

@@ -120,7 +120,7 @@ func TestNewAPIKey(t *testing.T) {
 		if !form.MatchString(text) || seen[text] {
 			t.Errorf("key = %s", text)
 		}
-		if hash != HashCredential(text) {
+		if hash != hashCredential(text) {
 			t.Error("the hash is another text's")
 		}
 		seen[text] = true
@@ -129,7 +129,7 @@ func TestNewAPIKey(t *testing.T) {
 
 func TestHashCredential(t *testing.T) {
 	const want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" // FIPS 180-2 appendix B.1
-	if got := fmt.Sprintf("%x", HashCredential("abc")); got != want {
+	if got := fmt.Sprintf("%x", hashCredential("abc")); got != want {
 		t.Errorf("hash = %s, want %s", got, want)
 	}
 }

@@ -20,6 +20,8 @@ type Request struct {
 
 // Authenticator tells who is asking. Its faults are Unauthenticated and PermissionDenied.
 type Authenticator interface {
+	// Caller is who is asking. Beside a fault it is who it would be, if the credential is ours at all, or else nobody: for
+	// records alone, since it may do nothing.
 	Caller(ctx context.Context, r Request) (session.Caller, error)
 }
 

@@ -70,7 +70,7 @@ func namedUser(header http.Header) (user string, named bool, err error) {
 }
 
 // actingAs is the caller that a request is of: the credential's, or the user whom the request names, with that user's
-// rights and no more. Only the roles may name another user.
+// rights and no more. Only the roles may name another user; anyone else is told so, and returned beside the fault.
 func actingAs(credential session.Caller, header http.Header) (session.Caller, error) {
 	user, named, err := namedUser(header)
 	if err != nil {
@@ -80,7 +80,7 @@ func actingAs(credential session.Caller, header http.Header) (session.Caller, er
 		return credential, nil
 	}
 	if user != credential.User && !credential.Service && !credential.Admin {
-		return session.Caller{}, fault.New(fault.PermissionDenied, "ACTING_AS_ANOTHER",
+		return credential, fault.New(fault.PermissionDenied, "ACTING_AS_ANOTHER",
 			"%s: must be the token's sub, unless the token has the role service or admin", HeaderUser)
 	}
 	return session.Caller{User: user, Named: true, Until: credential.Until, Key: credential.Key}, nil

@@ -33,7 +33,13 @@ type JWTConfig struct {
 	// JWKSEvery is how often the set is fetched from JWKSURL, besides for keys that it did not have. 0: every 5 minutes.
 	JWKSEvery time.Duration
 
-	// Log is told when a key set cannot be read. Nil: nobody is.
+	// Revoked is called with the id of each key that leaves the key set, when its tokens are refused, and Restored with that
+	// of each that enters it, before they are taken: it may have left before. The id is what session.Caller.Key is for
+	// tokens of the key. One goroutine calls them, which reads nothing meanwhile; they may not call Close. Nil: nobody is
+	// told.
+	Revoked, Restored func(keyID string)
+
+	// Log is told when a key set cannot be read, or has no key of use. Nil: nobody is.
 	Log *slog.Logger
 
 	// Now is the clock that tokens are judged by. Nil: the machine's.
@@ -49,8 +55,8 @@ type JWT struct {
 	cache  cache
 }
 
-// NewJWT reads the keys of tokens. A key set at a URL must be reachable now; later the keys stay what they are while it is
-// not. Close ends the reading; the API keys are for their owner to close.
+// NewJWT reads the keys of tokens. A key set must be there now, with a key of use; later the keys stay what they are while
+// it cannot be read. Close ends the reading; the API keys are for their owner to close.
 func NewJWT(ctx context.Context, config JWTConfig) (*JWT, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -60,6 +66,12 @@ func NewJWT(ctx context.Context, config JWTConfig) (*JWT, error) {
 	}
 	if config.JWKSEvery == 0 {
 		config.JWKSEvery = fetchEvery
+	}
+	if config.Revoked == nil {
+		config.Revoked = func(string) {}
+	}
+	if config.Restored == nil {
+		config.Restored = func(string) {}
 	}
 	j := &JWT{config: config}
 	if err := j.openSource(ctx); err != nil {
@@ -104,9 +116,9 @@ func openSource(ctx context.Context, config *JWTConfig) (keySource, error) {
 		key, err := readPublicKey(config.PublicKeyFile)
 		return oneKey{key}, err
 	case config.JWKSURL != "":
-		return openKeySetURL(ctx, config.JWKSURL, config.JWKSEvery, config.Log)
+		return openKeySetURL(ctx, config)
 	default:
-		return openKeySetFile(ctx, config.JWKSFile, config.Log)
+		return openKeySetFile(ctx, config)
 	}
 }
 
@@ -119,7 +131,8 @@ func (j *JWT) Close() {
 
 // Caller implements Authenticator. Its faults are Unauthenticated CREDENTIALS_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED,
 // TOKEN_NOT_YET_VALID, TOKEN_INVALID, TOKEN_WRONG_AUDIENCE, TOKEN_WRONG_ISSUER and KEY_INVALID, PermissionDenied
-// ACTING_AS_ANOTHER, and InvalidArgument of the header Parley-User.
+// ACTING_AS_ANOTHER, and InvalidArgument of the header Parley-User. Beside TOKEN_EXPIRED, TOKEN_NOT_YET_VALID and
+// ACTING_AS_ANOTHER there is the credential's caller.
 func (j *JWT) Caller(ctx context.Context, r Request) (session.Caller, error) {
 	credential, err := bearer(r.Header)
 	if err != nil {
@@ -127,7 +140,7 @@ func (j *JWT) Caller(ctx context.Context, r Request) (session.Caller, error) {
 	}
 	caller, err := j.callerOf(ctx, credential)
 	if err != nil {
-		return session.Caller{}, err
+		return caller, err
 	}
 	return actingAs(caller, r.Header)
 }
@@ -145,9 +158,9 @@ func (j *JWT) callerOf(ctx context.Context, credential string) (session.Caller, 
 	}
 }
 
-// tokenCaller is who a token is of.
+// tokenCaller is who a token is of; also who one is of that is good at another time, beside the fault.
 func (j *JWT) tokenCaller(ctx context.Context, token string) (session.Caller, error) {
-	hash := HashCredential(token)
+	hash := hashCredential(token)
 	v, known := j.cached(&hash)
 	if !known {
 		var err error
@@ -157,7 +170,7 @@ func (j *JWT) tokenCaller(ctx context.Context, token string) (session.Caller, er
 	}
 	if err := v.check(session.TimeOf(j.config.Now())); err != nil {
 		j.cache.drop(&hash)
-		return session.Caller{}, err
+		return v.caller, err
 	}
 	if !known {
 		j.cache.put(&hash, v)
@@ -194,7 +207,7 @@ func (j *JWT) verify(ctx context.Context, token string) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.key = key
+	v.key, v.caller.Key = key, key.id
 	switch {
 	case j.config.Issuer != "" && !c.isBy(j.config.Issuer):
 		return nil, refused("TOKEN_WRONG_ISSUER", "the token's iss is not the one that this server takes")
@@ -217,7 +230,7 @@ func (j *JWT) keyOf(ctx context.Context, t *jwt.Token) (*verifyKey, error) {
 	}
 	key := j.source.find(ctx, kid, named)
 	if key == nil && !named {
-		return nil, refused("TOKEN_INVALID", "the token must name its key by kid: there are several")
+		return nil, refused("TOKEN_INVALID", "the token must name its key by kid: there is not just one")
 	}
 	if key == nil {
 		return nil, refused("TOKEN_INVALID", "the token's kid is none of the keys that this server takes")

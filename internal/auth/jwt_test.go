@@ -295,7 +295,7 @@ func TestACachedTokenIsFoundByAllOfIt(t *testing.T) {
 func TestTheCacheIsBounded(t *testing.T) {
 	var c cache
 	for i := range 3 * cacheTokens {
-		hash := HashCredential(strconv.Itoa(i))
+		hash := hashCredential(strconv.Itoa(i))
 		c.put(&hash, &verified{})
 		if c.get(&hash) == nil {
 			t.Fatal("what was kept last is gone")
@@ -492,16 +492,16 @@ func TestTheHeaderNamesTheUser(t *testing.T) {
 		roles []string
 		user  []string
 		want  session.Caller
-		kind  fault.Kind // 0: none
+		kind  fault.Kind // 0: none; beside one, want is for the record
 	}{
 		"nobody":             {[]string{"admin", "service"}, nil, session.Caller{User: "u1", Admin: true, Service: true, Until: until}, 0},
 		"themself":           {nil, []string{"u1"}, session.Caller{User: "u1", Named: true, Until: until}, 0},
-		"another":            {nil, []string{"u2"}, session.Caller{}, fault.PermissionDenied},
-		"another, in case":   {nil, []string{"U1"}, session.Caller{}, fault.PermissionDenied},
+		"another":            {nil, []string{"u2"}, session.Caller{User: "u1", Until: until}, fault.PermissionDenied},
+		"another, in case":   {nil, []string{"U1"}, session.Caller{User: "u1", Until: until}, fault.PermissionDenied},
 		"service":            {[]string{"service"}, []string{"u2"}, session.Caller{User: "u2", Named: true, Until: until}, 0},
 		"admin":              {[]string{"admin"}, []string{"u2"}, session.Caller{User: "u2", Named: true, Until: until}, 0},
 		"admin, themself":    {[]string{"admin", "service"}, []string{"u1"}, session.Caller{User: "u1", Named: true, Until: until}, 0},
-		"an unknown role":    {[]string{"editor"}, []string{"u2"}, session.Caller{}, fault.PermissionDenied},
+		"an unknown role":    {[]string{"editor"}, []string{"u2"}, session.Caller{User: "u1", Until: until}, fault.PermissionDenied},
 		"two":                {[]string{"admin"}, []string{"u1", "u1"}, session.Caller{}, fault.InvalidArgument},
 		"the empty one":      {[]string{"admin"}, []string{""}, session.Caller{}, fault.InvalidArgument},
 		"of 129 bytes":       {[]string{"admin"}, []string{strings.Repeat("u", 129)}, session.Caller{}, fault.InvalidArgument},

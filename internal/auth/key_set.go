@@ -50,30 +50,31 @@ func (o oneKey) algorithms() []string                          { return []string
 func (o oneKey) close()                                        {}
 
 // keySet is the source of a JSON Web Key Set (RFC 7517), which is read again and again. It keeps the keys that it has
-// while there is nothing better to read.
+// while there is nothing better to read; a set without a key of use is better, and has no token taken.
 type keySet struct {
-	fetch  func(ctx context.Context) ([]byte, error)
-	log    *slog.Logger
-	outage outage
-	poller poller
-	keys   atomic.Pointer[map[string]*verifyKey] // by kid
+	fetch    func(ctx context.Context) ([]byte, error)
+	revoked  func(keyID string) // see JWTConfig
+	restored func(keyID string) // likewise
+	log      *slog.Logger
+	outage   outage
+	poller   poller
+	keys     atomic.Pointer[map[string]*verifyKey] // by kid; nil: nothing was read yet
 
 	raw []byte // what keys were made of; the reader's
 }
 
 // openKeySetFile reads a set from a file.
-func openKeySetFile(ctx context.Context, path string, log *slog.Logger) (*keySet, error) {
-	s := &keySet{
-		log:    log,
-		fetch:  func(context.Context) ([]byte, error) { return readBounded(path) },
-		poller: poller{every: rereadEvery, gap: rereadGap, limit: fetchTime},
-	}
+func openKeySetFile(ctx context.Context, config *JWTConfig) (*keySet, error) {
+	path := config.JWKSFile
+	s := newKeySet(config)
+	s.fetch = func(context.Context) ([]byte, error) { return readBounded(path) }
+	s.poller = poller{every: rereadEvery, gap: rereadGap, limit: fetchTime}
 	return s, s.open(ctx, path)
 }
 
 // openKeySetURL fetches a set.
-func openKeySetURL(ctx context.Context, address string, every time.Duration, log *slog.Logger) (*keySet, error) {
-	u, err := url.Parse(address)
+func openKeySetURL(ctx context.Context, config *JWTConfig) (*keySet, error) {
+	u, err := url.Parse(config.JWKSURL)
 	if err != nil {
 		return nil, errors.New("the URL of the key set is malformed")
 	}
@@ -81,12 +82,14 @@ func openKeySetURL(ctx context.Context, address string, every time.Duration, log
 		return nil, err
 	}
 	client := keySetClient()
-	s := &keySet{
-		log:    log,
-		fetch:  func(ctx context.Context) ([]byte, error) { return fetchKeySet(ctx, client, u) },
-		poller: poller{every: every, gap: fetchGap, limit: fetchTime},
-	}
+	s := newKeySet(config)
+	s.fetch = func(ctx context.Context) ([]byte, error) { return fetchKeySet(ctx, client, u) }
+	s.poller = poller{every: config.JWKSEvery, gap: fetchGap, limit: fetchTime}
 	return s, s.open(ctx, u.Redacted())
+}
+
+func newKeySet(config *JWTConfig) *keySet {
+	return &keySet{revoked: config.Revoked, restored: config.Restored, log: config.Log}
 }
 
 // checkKeySetURL refuses what anyone on the way could answer to.
@@ -130,12 +133,12 @@ func fetchKeySet(ctx context.Context, client *http.Client, u *url.URL) ([]byte, 
 
 // open reads the set for the first time, and begins to read it again and again.
 func (s *keySet) open(ctx context.Context, name string) error {
+	s.outage = outage{log: s.log, subject: name}
 	first, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	if err := s.read(first); err != nil {
 		return fmt.Errorf("the key set %s: %w", name, err)
 	}
-	s.outage = outage{log: s.log, subject: name}
 	s.poller.read = func(ctx context.Context) { s.outage.note(s.read(ctx)) }
 	s.poller.start(ctx)
 	return nil
@@ -152,31 +155,64 @@ func (s *keySet) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(keys) == 0 {
+		if s.keys.Load() == nil {
+			return errors.New("has no key of RS256, ES256 or EdDSA")
+		}
+		s.log.Error("the key set has no key of RS256, ES256 or EdDSA any more: no token is taken", "subject", s.outage.subject)
+	}
 	s.keep(keys)
 	s.raw = raw
 	return nil
 }
 
-// keep makes the keys those of the set. A key that it has already stays what it is, for has.
+// keep makes the keys those of the set. A key that it has already stays what it is, for has. One that comes back is
+// restored before its tokens are taken, one that leaves is revoked when they are refused: so whoever was found by one
+// just before has a stream cut, or is refused it.
 func (s *keySet) keep(keys map[string]*verifyKey) {
-	if old := s.keys.Load(); old != nil {
-		for kid, key := range *old {
-			if same := keys[kid]; same != nil && same.equal(key) {
-				keys[kid] = key
-			}
+	var old map[string]*verifyKey
+	if last := s.keys.Load(); last != nil {
+		old = *last
+	}
+	for kid, key := range old {
+		if same := keys[kid]; same != nil && same.equal(key) {
+			keys[kid] = key
+		}
+	}
+	before, after := idsOf(old), idsOf(keys)
+	for id := range after {
+		if !before[id] {
+			s.restored(id)
 		}
 	}
 	s.keys.Store(&keys)
+	for id := range before {
+		if !after[id] {
+			s.revoked(id)
+		}
+	}
+}
+
+// idsOf are the ids of keys. One of several names has one.
+func idsOf(keys map[string]*verifyKey) map[string]bool {
+	ids := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		ids[key.id] = true
+	}
+	return ids
 }
 
 // parse returns the keys of a set that are of use, by kid. The others are for something else, or for newer servers; the
-// log is told of them. There is at least one.
+// log is told of them.
 func (s *keySet) parse(raw []byte) (map[string]*verifyKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(raw, &set); err != nil {
 		return nil, fmt.Errorf("is not a set in JSON: %w", err)
+	}
+	if set.Keys == nil { // such as what a server that has a fault says of it
+		return nil, errors.New("is not a set: it has no list of keys")
 	}
 	keys := make(map[string]*verifyKey, len(set.Keys))
 	for i, raw := range set.Keys {
@@ -189,9 +225,6 @@ func (s *keySet) parse(raw []byte) (map[string]*verifyKey, error) {
 			continue
 		}
 		keys[key.kid] = key
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("has no key of RS256, ES256 or EdDSA")
 	}
 	return keys, nil
 }
@@ -223,7 +256,8 @@ func parseJWK(raw []byte) (*verifyKey, error) {
 		return nil, fmt.Errorf("alg must be %s for a key of this type", key.method.Alg())
 	}
 	key.kid = said.KID
-	return key, nil
+	key.id, err = keyID(key.key)
+	return key, err
 }
 
 // find reads the set again for a key that it does not have: it may be a new one. A token may leave out which key it is

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
 )
 
 // jwk is a key of a set, with members changed as given: pairs of names and values; nil: the member is left out.
@@ -247,7 +250,7 @@ func TestAKeyThatStaysKeepsItsTokensCached(t *testing.T) {
 	next := setOf(t, jwk(t, ecKey.Public(), "k1"), jwk(t, otherECKey.Public(), "k2"))
 	server.set.Store(&next)
 	accepted(t, j, es256(t, otherECKey, "k2"))
-	hash := HashCredential(token)
+	hash := hashCredential(token)
 	if _, known := j.cached(&hash); !known {
 		t.Error("the token is not cached any more")
 	}
@@ -380,4 +383,192 @@ func TestAFileIsReadAgainWhenItChanges(t *testing.T) {
 			t.Errorf("log = %s", log.String())
 		}
 	})
+}
+
+// keyOf is what the caller of a token has as its key.
+func keyOf(t *testing.T, j *JWT, token string) string {
+	t.Helper()
+	caller, err := callerOf(j, bearerOf(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caller.Key
+}
+
+func TestACallerHasTheIDOfTheKeyInItsSet(t *testing.T) {
+	j := open(t, JWTConfig{JWKSFile: temporary(t, string(setOf(t,
+		jwk(t, rsaKey().Public(), "rsa"), jwk(t, ecKey.Public(), "ec"), jwk(t, edKey.Public(), "ed"), jwk(t, edKey2.Public(), "ed2"),
+	)))})
+	form, seen := regexp.MustCompile(`^jwk:[A-Za-z0-9_-]{16}$`), map[string]bool{}
+	for _, token := range []string{
+		sign(t, jwt.SigningMethodRS256, rsaKey(), good(nil), "kid", "rsa"),
+		es256(t, ecKey, "ec"),
+		sign(t, jwt.SigningMethodEdDSA, edKey, good(nil), "kid", "ed"),
+		sign(t, jwt.SigningMethodEdDSA, edKey2, good(nil), "kid", "ed2"),
+	} {
+		id := keyOf(t, j, token)
+		if !form.MatchString(id) || seen[id] {
+			t.Errorf("key = %q", id)
+		}
+		seen[id] = true
+		if cached := keyOf(t, j, token); cached != id {
+			t.Errorf("cached: key = %q, want %q", cached, id)
+		}
+	}
+	other := open(t, JWTConfig{JWKSFile: temporary(t, string(setOf(t, jwk(t, ecKey.Public(), "another name", "alg", "ES256"))))})
+	if id := keyOf(t, other, es256(t, ecKey, "another name")); !seen[id] {
+		t.Errorf("on another server the key is %q, want one of %v", id, seen)
+	}
+
+	backend := sign(t, jwt.SigningMethodES256, ecKey, good(jwt.MapClaims{"roles": []string{"service"}}), "kid", "ec")
+	h := bearerOf(backend)
+	h[HeaderUser] = []string{"u2"}
+	if caller, err := callerOf(j, h); err != nil || caller.Key != keyOf(t, j, backend) {
+		t.Errorf("who a backend acts for is %+v, %v; want the backend's key", caller, err)
+	}
+	for name, config := range map[string]JWTConfig{
+		hs256(t, good(nil)): withSecret(t),
+		sign(t, jwt.SigningMethodES256, ecKey, good(nil)): {PublicKeyFile: temporary(t, pemOf(t, ecKey.Public()))},
+	} {
+		if id := keyOf(t, open(t, config), name); id != "" {
+			t.Errorf("without a set the key is %q, want none", id)
+		}
+	}
+}
+
+// The id is in the tickets of all nodes, whatever version they are of.
+func TestTheIDOfAKeyIsForGood(t *testing.T) {
+	key, err := parseJWK([]byte(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`)) // RFC 8037 appendix A.2
+	if err != nil || key.id != "jwk:BuP9j9opu2CrWVV9" {
+		t.Errorf("id = %v, %v", key, err)
+	}
+}
+
+func TestKeysThatEnterAndLeaveASetAreToldOf(t *testing.T) {
+	var told []string
+	var s *keySet
+	note := func(what string) func(string) {
+		return func(id string) {
+			taken := s.keys.Load() != nil && idsOf(*s.keys.Load())[id]
+			told = append(told, fmt.Sprint(what, " ", id, " taken: ", taken))
+		}
+	}
+	s = newKeySet(&JWTConfig{Revoked: note("revoked"), Restored: note("restored")})
+	keys := func(ids ...string) map[string]*verifyKey {
+		set := map[string]*verifyKey{}
+		for kid, id := range ids {
+			set[strconv.Itoa(kid)] = &verifyKey{id: id}
+		}
+		return set
+	}
+	for _, step := range []struct {
+		set  map[string]*verifyKey
+		want []string
+	}{
+		{keys("a"), []string{"restored a taken: false"}},
+		{keys("a", "b"), []string{"restored b taken: false"}},
+		{keys("b", "a"), nil}, // called otherwise
+		{keys("b", "b"), []string{"revoked a taken: false"}},
+		{keys("b"), nil}, // by one name less
+		{keys("c"), []string{"restored c taken: false", "revoked b taken: false"}},
+		{keys(), []string{"revoked c taken: false"}},
+		{keys("a"), []string{"restored a taken: false"}},
+	} {
+		told = nil
+		s.keep(step.set)
+		if diff := cmp.Diff(step.want, told); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestARotationAtAURLIsToldOf(t *testing.T) {
+	told := make(chan string, 100)
+	next := func() string {
+		t.Helper()
+		select {
+		case got := <-told:
+			return got
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing is told")
+			return ""
+		}
+	}
+	server := newKeyServer(t, setOf(t, jwk(t, ecKey.Public(), "k1")))
+	j := open(t, JWTConfig{
+		JWKSURL: server.URL, JWKSEvery: time.Millisecond,
+		Revoked:  func(id string) { told <- "revoked " + id },
+		Restored: func(id string) { told <- "restored " + id },
+	})
+	first := keyOf(t, j, es256(t, ecKey, "k1"))
+	want := func(lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			if got := next(); got != line {
+				t.Errorf("told %q, want %q", got, line)
+			}
+		}
+	}
+	want("restored " + first)
+	serve := func(key *ecdsa.PrivateKey, kid string) {
+		set := setOf(t, jwk(t, key.Public(), kid))
+		server.set.Store(&set)
+	}
+	serve(otherECKey, "k2")
+	second := next()
+	want("revoked " + first)
+	rejected(t, j, bearerOf(es256(t, ecKey, "k1")), "TOKEN_INVALID")
+	if wanted := "restored " + keyOf(t, j, es256(t, otherECKey, "k2")); second != wanted {
+		t.Errorf("told %q, want %q", second, wanted)
+	}
+	serve(ecKey, "k1")
+	want("restored " + first)
+	accepted(t, j, es256(t, ecKey, "k1"))
+}
+
+// Whoever empties a set wants no token taken: what is there to read is obeyed, also if it is nothing.
+func TestASetThatIsEmptiedHasNoTokenTaken(t *testing.T) {
+	for name, empty := range map[string][]byte{
+		"empty":     []byte(`{"keys":[]}`),
+		"of no use": setOf(t, jwk(t, ecKey.Public(), "k1", "use", "enc")),
+	} {
+		path := filepath.Join(t.TempDir(), "keys.json")
+		synctest.Test(t, func(t *testing.T) {
+			var log logBuffer
+			write(t, path, empty)
+			if j, err := NewJWT(t.Context(), JWTConfig{JWKSFile: path}); err == nil {
+				j.Close()
+				t.Errorf("%s: it is taken at the start", name)
+			}
+			full := setOf(t, jwk(t, ecKey.Public(), "k1"))
+			write(t, path, full)
+			var revoked []string
+			j := open(t, JWTConfig{JWKSFile: path, Log: log.logger(), Revoked: func(id string) { revoked = append(revoked, id) }})
+			named, nameless := es256(t, ecKey, "k1"), sign(t, jwt.SigningMethodES256, ecKey, good(nil))
+			id := keyOf(t, j, named)
+			accepted(t, j, nameless)
+
+			for _, broken := range []string{`{"keys":[`, `{}`, `{"keys":null}`, `{"error":"try again"}`, `[]`} {
+				write(t, path, []byte(broken))
+				time.Sleep(10 * time.Second) //nolint:forbidigo // in a bubble
+				accepted(t, j, named)
+			}
+			if log.count("no token is taken") != 0 {
+				t.Errorf("%s: log = %s", name, log.String())
+			}
+			write(t, path, empty)
+			time.Sleep(10 * time.Second) //nolint:forbidigo // in a bubble
+			rejected(t, j, bearerOf(named), "TOKEN_INVALID")
+			rejected(t, j, bearerOf(nameless), "TOKEN_INVALID")
+			if errors := log.count("level=ERROR msg=\"the key set has no key of RS256, ES256 or EdDSA any more: no token is taken\" subject=" + path); errors != 1 {
+				t.Errorf("%s: it is %d times in the log, want once: %s", name, errors, log.String())
+			}
+			if diff := cmp.Diff([]string{id}, revoked); diff != "" {
+				t.Errorf("%s: revoked (-want +got):\n%s", name, diff)
+			}
+			write(t, path, full)
+			time.Sleep(10 * time.Second) //nolint:forbidigo // in a bubble
+			accepted(t, j, named)
+		})
+	}
 }

@@ -7,7 +7,9 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,12 +24,14 @@ const (
 	minRSABits     = 2048
 	maxRSABits     = 8192 // verifying takes time by the square of it
 	maxKeyBytes    = 1 << 20
+	keyIDBytes     = 12 // of a hash: 16 characters
 )
 
 // verifyKey is a key that tokens are verified with, and the one algorithm that it is for. What a token says of its
 // algorithm is compared with it, and decides nothing.
 type verifyKey struct {
 	kid    string // of a set's
+	id     string // likewise; see keyID
 	method jwt.SigningMethod
 	key    any // of the type that method takes
 }
@@ -50,6 +54,17 @@ func newVerifyKey(key any) (*verifyKey, error) {
 	default:
 		return nil, errors.New("the key must be a public one of RSA, of ECDSA with P-256, or of Ed25519")
 	}
+}
+
+// keyID is what logs, and the streams that it opened, know a key of a set by: "jwk:" and a part of a hash over its public
+// material. It is the same on every node, and whatever the key is called.
+func keyID(public any) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.Sum256(der)
+	return "jwk:" + base64.RawURLEncoding.EncodeToString(hash[:keyIDBytes]), nil
 }
 
 // equal tells whether two public keys of sets are the same, also in what they are called.

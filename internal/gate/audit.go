@@ -7,10 +7,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/limit"
+	"github.com/parleyhq/parley/internal/session"
 )
 
-// maxAudited is how many bytes a record has of what its client chose: as long as users and ids may be.
-const maxAudited = 128
+const (
+	maxAudited    = 128 // bytes that a record has of what its client chose: as long as users and ids may be
+	maxAttributes = 11  // of a record
+)
 
 // reasonNoSession is the reason of the fault that there is no such session, or none that the caller may know of.
 const reasonNoSession = "SESSION_NOT_FOUND"
@@ -36,30 +40,41 @@ func (g *Gate) audit(ctx context.Context, c *Call, err error) {
 	leftOut := 0
 	if !allowed {
 		var record bool
-		if record, leftOut = g.denials.take(cmp.Or(c.Caller.User, c.Remote.String())); !record {
+		if record, leftOut = g.denials.take(cmp.Or(c.known().User, limit.NetworkOf(c.Remote).String())); !record {
 			return
 		}
 	}
-	attributes := [...]slog.Attr{
+	log.LogAttrs(ctx, slog.LevelInfo, "audit", c.attributes(allowed, reason, leftOut)...)
+}
+
+// known is who asks, as far as the record knows: also who may not.
+func (c *Call) known() session.Caller { return cmp.Or(c.Caller, c.denied) }
+
+// attributes are those of the call's record.
+func (c *Call) attributes(allowed bool, reason string, leftOut int) []slog.Attr {
+	caller := c.known()
+	attributes := append(make([]slog.Attr, 0, maxAttributes),
 		slog.String("requestId", c.ID),
 		slog.String("transport", c.Transport),
 		slog.String("method", c.Method.String()),
-		slog.String("user", clip(c.Caller.User)),
-		slog.String("key", c.Caller.Key),
+		slog.String("user", clip(caller.User)),
+		slog.String("key", caller.Key),
+	)
+	if c.For != "" && c.For != caller.User {
+		attributes = append(attributes, slog.String("for", clip(c.For)))
+	}
+	attributes = append(attributes,
 		slog.String("session", clip(c.Session)),
 		slog.String("remote", c.Remote.String()),
 		slog.Bool("allowed", allowed),
-		slog.String("reason", reason),
-		slog.Int("leftOut", leftOut),
+	)
+	if reason != "" {
+		attributes = append(attributes, slog.String("reason", reason))
 	}
-	shown := attributes[:]
-	switch {
-	case reason == "":
-		shown = shown[:len(shown)-2]
-	case leftOut == 0:
-		shown = shown[:len(shown)-1]
+	if leftOut > 0 {
+		attributes = append(attributes, slog.Int("leftOut", leftOut))
 	}
-	log.LogAttrs(ctx, slog.LevelInfo, "audit", shown...)
+	return attributes
 }
 
 // denies tells whether a fault says that the caller may not, or not now: also that there is no session that it may

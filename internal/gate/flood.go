@@ -16,7 +16,7 @@ type denials struct {
 	mu      sync.Mutex // guards the fields below
 	begun   time.Time
 	all     int
-	of      map[string]int // by user, or by address if nobody knows the user
+	of      map[string]int // by user, or by limit.NetworkOf the address if nobody knows the user
 	leftOut int            // since the last that was recorded
 }
 

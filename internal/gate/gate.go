@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/auth"
@@ -21,6 +22,7 @@ type Config struct {
 	Limits  *limit.Limiter // nil: none
 	Proxies []netip.Prefix // the networks of those whose X-Forwarded-For is believed
 	Audit   *slog.Logger   // where changes and denials are recorded; nil: nowhere
+	Log     *slog.Logger   // is told of a proxy that is not among Proxies; nil: nobody is
 }
 
 // Tickets finds the caller that a ticket was made for. session.Service does.
@@ -35,10 +37,14 @@ type Gate struct {
 	dev     bool // Auth is auth.Dev
 	denials *denials
 	alarms  *alarms
+	proxied sync.Once // the log is told of a proxy that is not ours
 }
 
 // New returns a gate.
 func New(config Config) *Gate {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
 	_, dev := config.Auth.(auth.Dev)
 	return &Gate{config: config, dev: dev, denials: newDenials(), alarms: &alarms{sleep: sleep}}
 }
@@ -63,11 +69,13 @@ type Call struct {
 	Method    Method
 	Session   string
 	Remote    netip.Addr     // where it comes from; see Config.Proxies
-	Caller    session.Caller // once it is known
+	Caller    session.Caller // once it is known, and only then
+	For       string         // the user that the content names, for the record; empty: none. Its transport sets it
 
 	gate    *Gate
 	arrived time.Time
-	bytes   int64 // of its body, which count as in flight
+	denied  session.Caller // who it would be that could not be authenticated, for the record alone
+	bytes   int64          // of its body, which count as in flight
 }
 
 // Arrive begins a call. The limit of the address comes first, before any credential is looked at. There is a call also
@@ -83,10 +91,13 @@ func (g *Gate) Arrive(a Arrival) (*Call, error) {
 // Authenticate finds the caller, and holds the caller's limits.
 //
 // Its faults are those of auth.Authenticator and of limit.Limiter.Take.
-func (c *Call) Authenticate(ctx context.Context, r auth.Request) (err error) {
-	if c.Caller, err = c.gate.config.Auth.Caller(ctx, r); err != nil {
+func (c *Call) Authenticate(ctx context.Context, r auth.Request) error {
+	caller, err := c.gate.config.Auth.Caller(ctx, r)
+	if err != nil {
+		c.Caller, c.denied = session.Caller{}, caller
 		return err
 	}
+	c.Caller = caller
 	return c.take()
 }
 
@@ -123,6 +134,11 @@ func (c *Call) Next(id, transport string, method Method) (*Call, error) {
 	return next, next.take()
 }
 
+// TakeAddress counts something on the connection of a call as another request of its address.
+//
+// Its fault is that of limit.Limiter.TakeAddress.
+func (c *Call) TakeAddress() error { return c.gate.config.Limits.TakeAddress(c.Remote) }
+
 // Admit is for calls in which nobody has to say who is asking: it holds what is asked of everyone, which is something under
 // auth.Dev alone: there whoever says nothing is the operator, if the request comes from this machine.
 //
@@ -145,11 +161,10 @@ func (c *Call) CheckQuery(raw string) error {
 	return auth.TokenInURL()
 }
 
-// limited is the user whose limits hold for the call; empty: nobody's do. Administrators have none, nor has a backend
-// that acts as itself. For one that says for whom it acts, besides its credential, that user's hold; one that says so
-// in the content, as the name of a join, acts as itself here: nobody has read that yet.
+// limited is the user whose limits hold for the call; empty: nobody's do; see session.Caller.Limited. A backend that says
+// only in the content for whom it acts, as by the name of a join, acts as itself here: nobody has read that yet.
 func (c *Call) limited() string {
-	if c.Caller.Admin || c.Caller.Service && !c.Caller.Named {
+	if !c.Caller.Limited() {
 		return ""
 	}
 	return c.Caller.User

@@ -87,7 +87,7 @@ func TestWhoseLimitsHold(t *testing.T) {
 	callers := tokens{
 		"user":     {User: "u"},
 		"named":    {User: "u", Named: true},
-		"acting":   {User: "u", Service: true, Named: true},
+		"acting":   {User: "u", Named: true, Key: "k1"},
 		"backend":  {User: "u", Service: true, Key: "k1"},
 		"operator": {User: "u", Admin: true},
 	}
@@ -468,6 +468,146 @@ func TestWhoIsNotKnownIsRecordedAsNobody(t *testing.T) {
 	if got := log.String(); !strings.Contains(got, `user="" key="" session=s remote=192.0.2.1 allowed=false reason=TOKEN_INVALID`) ||
 		strings.Contains(got, "secret") {
 		t.Errorf("log = %q", got)
+	}
+}
+
+// suspects are the callers, by their token, who are known and refused.
+type suspects map[string]session.Caller
+
+func (k suspects) Caller(_ context.Context, r auth.Request) (session.Caller, error) {
+	return k[r.Header.Get("Authorization")], fault.New(fault.PermissionDenied, "ACTING_AS_ANOTHER", "no")
+}
+
+func TestWhoIsKnownAndRefusedIsRecordedAndMayDoNothing(t *testing.T) {
+	var log bytes.Buffer
+	g := New(Config{
+		Auth:   suspects{"u": {User: "mallory", Key: "k1", Admin: true}},
+		Audit:  slog.New(slog.NewTextHandler(&log, nil)),
+		Limits: limit.New(limit.Config{Requests: 1}),
+	})
+	call, err := g.Arrive(arrival(JoinSession))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = call.Authenticate(t.Context(), with("u"))
+	wantReason(t, err, fault.PermissionDenied, "ACTING_AS_ANOTHER")
+	if call.Caller != (session.Caller{}) || call.limited() != "" {
+		t.Errorf("the call is %+v's, want nobody's", call.Caller)
+	}
+	next, nextErr := call.Next("id.1", "websocket", PublishMessage)
+	if nextErr != nil || next.Caller != (session.Caller{}) {
+		t.Errorf("the next call is %+v's, %v; want nobody's", next.Caller, nextErr)
+	}
+	call.End(t.Context(), err)
+	if got := log.String(); !strings.Contains(got, "user=mallory key=k1 session=s remote=192.0.2.1 allowed=false reason=ACTING_AS_ANOTHER") {
+		t.Errorf("log = %q", got)
+	}
+}
+
+// A connection's later calls are not those of who was found before.
+func TestWhoeverIsRefusedIsNotWhoWasFoundBefore(t *testing.T) {
+	call, err := New(Config{Auth: tokens{"u": {User: "u"}}}).Arrive(arrival(SessionEvents))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := call.Authenticate(t.Context(), with("u")); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, call.Authenticate(t.Context(), with("wrong")), fault.Unauthenticated, "TOKEN_INVALID")
+	if call.Caller != (session.Caller{}) {
+		t.Errorf("the call is %+v's, want nobody's", call.Caller)
+	}
+}
+
+func TestForWhomItWasDoneIsRecorded(t *testing.T) {
+	for name, test := range map[string]struct {
+		named string
+		err   error
+		want  string
+	}{
+		"another":              {"bob", nil, "user=u key=k1 for=bob session=s remote=192.0.2.1 allowed=true"},
+		"another, denied":      {"bob", fault.New(fault.PermissionDenied, "R", "m"), "user=u key=k1 for=bob session=s remote=192.0.2.1 allowed=false reason=R"},
+		"nobody":               {"", nil, "user=u key=k1 session=s"},
+		"the caller":           {"u", nil, "user=u key=k1 session=s"},
+		"a name that is long":  {strings.Repeat("x", 1000), nil, "for=" + strings.Repeat("x", 128) + " session=s"},
+		"a name with line end": {"a\nlevel=ERROR", nil, `for="a\nlevel=ERROR" session=s`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			call, err := New(Config{
+				Auth: tokens{"u": {User: "u", Key: "k1", Service: true}}, Audit: slog.New(slog.NewTextHandler(&log, nil)),
+			}).Arrive(arrival(LeaveSession))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := call.Authenticate(t.Context(), with("u")); err != nil {
+				t.Fatal(err)
+			}
+			call.For = test.named
+			call.End(t.Context(), test.err)
+			if got := log.String(); !strings.Contains(got, test.want) {
+				t.Errorf("log = %q, want %q in it", got, test.want)
+			}
+		})
+	}
+}
+
+// Who has a network of IPv6 has as many addresses as there are.
+func TestDenialsOfANetworkAreCountedAsOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := New(Config{Auth: tokens{}, Audit: slog.New(slog.NewTextHandler(&log, nil))})
+		deny := func(address string) {
+			a := arrival(GetSession)
+			a.Address = netip.MustParseAddr(address)
+			call, err := g.Arrive(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			call.End(t.Context(), call.Authenticate(t.Context(), with("wrong")))
+		}
+		for i := range 100 {
+			deny("2001:db8:0:1::" + strconv.Itoa(i))
+		}
+		if recorded := strings.Count(log.String(), "allowed=false"); recorded != denialsOfOne {
+			t.Errorf("%d denials are recorded, want %d", recorded, denialsOfOne)
+		}
+		deny("2001:db8:0:2::1")
+		if got := log.String(); !strings.Contains(got, "remote=2001:db8:0:2::1 allowed=false reason=TOKEN_INVALID leftOut=90") {
+			t.Errorf("log = %q", got)
+		}
+	})
+}
+
+func TestAProxyThatNobodyHasNamedIsInTheLogOnce(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for name, test := range map[string]struct {
+		auth       auth.Authenticator
+		connection string
+		forwarded  []string
+		told       bool
+	}{
+		"a proxy of ours":     {tokens{}, "10.0.0.1", []string{"198.51.100.1"}, false},
+		"another":             {tokens{}, "192.0.2.1", []string{"198.51.100.1"}, true},
+		"no proxy":            {tokens{}, "192.0.2.1", nil, false},
+		"another, when alone": {auth.Dev{}, "192.0.2.1", []string{"198.51.100.1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			g := New(Config{Auth: test.auth, Proxies: proxies, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			for range 3 {
+				if _, err := g.Arrive(Arrival{Address: netip.MustParseAddr(test.connection), Forwarded: test.forwarded}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			told := strings.Count(log.String(), "level=WARN msg=\"X-Forwarded-For comes from an address that is no trusted proxy")
+			if want := map[bool]int{true: 1}[test.told]; told != want {
+				t.Errorf("it is told %d times, want %d: %s", told, want, log.String())
+			}
+			if test.told && (!strings.Contains(log.String(), "--trusted-proxy") || !strings.Contains(log.String(), "remote=192.0.2.1")) {
+				t.Errorf("log = %s", log.String())
+			}
+		})
 	}
 }
 

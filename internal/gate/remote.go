@@ -11,7 +11,11 @@ import (
 // are ours it is the leftmost. If one of those that count is not an address then it is that of the connection.
 func (g *Gate) remote(connection netip.Addr, forwarded []string) netip.Addr {
 	connection = plain(connection)
-	if len(forwarded) == 0 || !g.trusts(connection) {
+	if len(forwarded) == 0 {
+		return connection
+	}
+	if !g.trusts(connection) {
+		g.noteProxy(connection)
 		return connection
 	}
 	remote := connection
@@ -30,6 +34,18 @@ func (g *Gate) remote(connection netip.Addr, forwarded []string) netip.Addr {
 		}
 	}
 	return remote
+}
+
+// noteProxy tells the log, once, that requests may come through a proxy that nobody has named: anyone can send the header.
+// Under auth.Dev there is nothing to set: no proxy is let in.
+func (g *Gate) noteProxy(connection netip.Addr) {
+	if g.dev {
+		return
+	}
+	g.proxied.Do(func() {
+		g.config.Log.Warn("X-Forwarded-For comes from an address that is no trusted proxy. If it is a proxy of yours, all users behind it "+
+			"share the limits of its address; see --trusted-proxy", "remote", connection.String())
+	})
 }
 
 // plain is an address without what is not part of it: the form of an IPv6 address that an IPv4 address can have, and the

@@ -18,15 +18,14 @@ const FileName = "server.key"
 const newFileMode = 0o600
 
 // Load reads the ring. If there is no file and it is to be made, then it is made with a fresh ring, and is on the disk,
-// whole, before anything is made with it.
+// whole, before anything is made with it. Of several who make it at the same time, all get the ring of the first.
 func Load(path string, create bool) (*session.KeyRing, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		keys := session.NewKeyRing()
-		if err := writeWhole(path, keys.Encode(), nil); err != nil {
+		if err := makeFile(path, session.NewKeyRing().Encode()); err != nil {
 			return nil, fmt.Errorf("server key: %w", err)
 		}
-		return keys, nil
+		text, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("server key: %w", err)
@@ -39,12 +38,17 @@ func Load(path string, create bool) (*session.KeyRing, error) {
 }
 
 // Rotate adds a fresh key to the ring. The file keeps its owner and its mode; a crash leaves it as it was or as it is to
-// be. Servers that run do not notice.
-func Rotate(path string) error {
-	path, err := filepath.EvalSymlinks(path)
+// be. Several rotations come one after the other. Servers that run do not notice.
+func Rotate(path string) (err error) {
+	path, err = filepath.EvalSymlinks(path)
 	if err != nil {
 		return fmt.Errorf("server key: %w", err)
 	}
+	lock, err := lockDir(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("server key: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	keys, err := Load(path, false)
 	if err != nil {
 		return err
@@ -57,33 +61,49 @@ func Rotate(path string) error {
 	if err != nil {
 		return fmt.Errorf("server key: %s: %w", path, err)
 	}
-	if err := writeWhole(path, rotated.Encode(), info); err != nil {
+	if err := replaceFile(path, rotated.Encode(), info); err != nil {
 		return fmt.Errorf("server key: %w", err)
 	}
 	return nil
 }
 
-// writeWhole writes a file of which a crash leaves all or nothing. It gets the owner and the mode of the file that it
-// replaces; nil: there is none.
-func writeWhole(path string, content []byte, replaces fs.FileInfo) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+// makeFile makes a file, unless there is one: its name is given to it once it is whole.
+func makeFile(path string, content []byte) (err error) {
+	name, err := writeBeside(path, content, nil)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
-	_, err = file.Write(content)
-	err = errors.Join(err, setOwner(file, replaces), file.Sync(), file.Close())
+	defer func() { err = errors.Join(err, os.Remove(name)) }()
+	if err := os.Link(name, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path)) // also for another's file: that one may not have come so far
+}
+
+// replaceFile puts a file with the owner and the mode of the one that is there in its place.
+func replaceFile(path string, content []byte, replaces fs.FileInfo) error {
+	name, err := writeBeside(path, content, replaces)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
+	if err := os.Rename(name, path); err != nil {
+		return errors.Join(err, os.Remove(name))
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// writeBeside writes a file in the same directory, and returns its name. The content is on the disk. It gets the owner and
+// the mode of another file; nil: those of a new one.
+func writeBeside(path string, content []byte, like fs.FileInfo) (name string, err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(content)
+	if err := errors.Join(err, setOwner(file, like), file.Sync(), file.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(file.Name()))
+	}
+	return file.Name(), nil
 }
 
 func setOwner(file *os.File, like fs.FileInfo) error {

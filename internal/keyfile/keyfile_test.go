@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/parleyhq/parley/internal/keyfile"
@@ -44,6 +46,74 @@ func TestLoadMakesTheFileOnce(t *testing.T) {
 			t.Error("another ring was read than was made")
 		}
 	}
+}
+
+// atOnce does something many times at the same time.
+func atOnce(times int, do func()) {
+	var group sync.WaitGroup
+	start := make(chan struct{})
+	for range times {
+		group.Go(func() {
+			<-start
+			do()
+		})
+	}
+	close(start)
+	group.Wait()
+}
+
+// TestLoadsAtOnceGetOneRing, the one that is on the disk, however many find no file.
+func TestLoadsAtOnceGetOneRing(t *testing.T) {
+	for range 20 {
+		path := filepath.Join(t.TempDir(), keyfile.FileName)
+		var rings sync.Map
+		atOnce(16, func() {
+			keys, err := keyfile.Load(path, true)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			rings.Store(string(keys.Encode()), nil)
+		})
+		onDisk, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ring := range rings.Range {
+			if ring != string(onDisk) {
+				t.Error("a ring was given out that is not the one on the disk")
+			}
+		}
+		wantAlone(t, path, 0o600)
+	}
+}
+
+// TestRotationsAtOnceKeepEachKey, also if some come by a link.
+func TestRotationsAtOnceKeepEachKey(t *testing.T) {
+	const rotations = 40
+	path, link := filepath.Join(t.TempDir(), keyfile.FileName), filepath.Join(t.TempDir(), "link")
+	load(t, path, true)
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	var turns atomic.Int32
+	atOnce(rotations, func() {
+		by := path
+		if turns.Add(1)%2 == 0 {
+			by = link
+		}
+		if err := keyfile.Rotate(by); err != nil {
+			t.Error(err)
+		}
+		if _, err := keyfile.Load(by, true); err != nil { // as a server that starts meanwhile
+			t.Error(err)
+		}
+	})
+	keys := bytes.Count(load(t, path, false).Encode(), []byte("\n")) - 1 // less the comment
+	if keys != rotations+1 {
+		t.Errorf("the ring has %d keys, want the first and %d", keys, rotations)
+	}
+	wantAlone(t, path, 0o600)
 }
 
 func TestLoadRefuses(t *testing.T) {

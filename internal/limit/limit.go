@@ -85,13 +85,17 @@ func (l *Limiter) TakeAddress(address netip.Addr) error {
 // addressKey is an address as its limit has it.
 type addressKey [16]byte
 
-func keyOf(address netip.Addr) addressKey {
+func keyOf(address netip.Addr) addressKey { return NetworkOf(address).As16() }
+
+// NetworkOf is the address that stands for all those which TakeAddress has for one.
+func NetworkOf(address netip.Addr) netip.Addr {
 	address = address.Unmap()
-	key := addressKey(address.As16())
-	if address.Is6() {
-		clear(key[8:])
+	if !address.Is6() {
+		return address
 	}
-	return key
+	network := address.As16()
+	clear(network[8:])
+	return netip.AddrFrom16(network)
 }
 
 // OpenStream counts a stream of a user that is about to be opened; CloseStream ends it.

@@ -305,3 +305,17 @@ func BenchmarkTake(b *testing.B) {
 		}
 	})
 }
+
+func TestTheNetworkOfAnAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
+		"2001:db8:0:1::1": "2001:db8:0:1::", "2001:db8:0:1:ffff::2": "2001:db8:0:1::", "fe80::1%eth0": "fe80::",
+	} {
+		if got := NetworkOf(netip.MustParseAddr(address)); got.String() != want {
+			t.Errorf("that of %s is %v, want %s", address, got, want)
+		}
+	}
+	if got := NetworkOf(netip.Addr{}); got.IsValid() {
+		t.Errorf("that of no address is %v", got)
+	}
+}

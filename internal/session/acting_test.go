@@ -11,7 +11,7 @@ import (
 
 var (
 	backend = Caller{User: "billing", Service: true, Key: "k1", Until: 7}
-	forBob  = Caller{User: "bob", Service: true, Named: true}
+	forBob  = Caller{User: "bob", Named: true}
 )
 
 func TestWhoARequestActsAs(t *testing.T) {
@@ -112,12 +112,12 @@ func TestLeavingWithAnotherNameIsARemovalUnlessABackendNamesWhoLeaves(t *testing
 	}{
 		"an owner":                           {Caller{User: "ann"}, "member.removed by ann"},
 		"an owner who is named":              {Caller{User: "ann", Named: true}, "member.removed by ann"},
-		"a backend for the owner":            {Caller{User: "ann", Named: true, Service: true}, "member.removed by ann"},
+		"a backend for the owner":            {Caller{User: "ann", Named: true, Key: "k1"}, "member.removed by ann"},
 		"a backend":                          {Caller{User: "billing", Service: true}, "member.left by bob"},
 		"a backend that is an owner":         {Caller{User: "ann", Service: true}, "member.left by bob"},
 		"an administrator":                   {root, "member.removed by root"},
 		"a member":                           {Caller{User: "cy"}, "NOT_AN_OWNER"},
-		"a backend for a member":             {Caller{User: "cy", Named: true, Service: true}, "NOT_AN_OWNER"},
+		"a backend for a member":             {Caller{User: "cy", Named: true, Key: "k1"}, "NOT_AN_OWNER"},
 		"a user to whom there is no session": {Caller{User: "fay"}, "SESSION_NOT_FOUND"},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -24,7 +24,8 @@ type Caller struct {
 	// Until is when the credential ends, and with it the streams that it opened; 0: never.
 	Until Time
 
-	// Key is the id of the API key that the credential is; empty: it is none. Revoking it ends the streams that it opened.
+	// Key is the id of the key behind the credential: of the API key that it is, or "jwk:…" of the key of a key set that has
+	// signed it; empty: neither. When it is revoked, or leaves its set, the streams that it opened end.
 	Key string
 }
 
@@ -106,10 +107,14 @@ func (c Caller) mayRead(what action, r *Record, spec *Spec, m *Member) error {
 	}
 }
 
+// Limited tells whether the limits of users hold for the caller. They do not for administrators, nor for a backend that
+// acts as itself; the caller that a backend's Parley-User makes is the user, and limited as such.
+func (c Caller) Limited() bool { return !c.Admin && !c.Service }
+
 // actingAs is the caller in whose name a request is done that names a user. That of a backend is done with the user's
 // rights and no more, but lives and dies with the backend's credential. Everyone else stays who they are.
 func (c Caller) actingAs(name string) Caller {
-	if name == "" || !c.Service || c.Named || c.Admin {
+	if name == "" || !c.Service || c.Admin {
 		return c
 	}
 	return Caller{User: name, Until: c.Until, Key: c.Key}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -24,8 +25,11 @@ type key struct {
 	secret []byte
 }
 
-// keyBytes is the length of a server key.
-const keyBytes = 32
+const (
+	keyBytes         = 32 // the length of a server key
+	fingerprintBytes = 16
+	markBytes        = 4 + fingerprintBytes // what Newest has: the number comes first
+)
 
 // NewKeyRing returns a ring of one fresh random key.
 func NewKeyRing() *KeyRing {
@@ -89,7 +93,43 @@ func (r *KeyRing) Encode() []byte {
 }
 
 // Fingerprint identifies the ring's oldest key without revealing it: a store remembers it, and refuses another ring.
-func (r *KeyRing) Fingerprint() []byte { return r.derive(r.keys[0], "fingerprint")[:16] }
+func (r *KeyRing) Fingerprint() []byte { return r.fingerprint(r.keys[0]) }
+
+func (r *KeyRing) fingerprint(k key) []byte { return r.derive(k, "fingerprint")[:fingerprintBytes] }
+
+// Newest identifies the ring's newest key without revealing it, by its number and its fingerprint: a store remembers the
+// newest that it was opened with, and refuses a ring without that key.
+func (r *KeyRing) Newest() []byte { return r.mark(r.keys[len(r.keys)-1]) }
+
+func (r *KeyRing) mark(k key) []byte {
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, markBytes), k.id), r.fingerprint(k)...)
+}
+
+// Follows refuses the ring for a store that was used with another one, unless this one verifies what the other made. The
+// store remembers the other's Fingerprint and Newest; a newest that is nil was not remembered. What Newest is of a ring
+// that follows is to be remembered from then on.
+func (r *KeyRing) Follows(fingerprint, newest []byte) error {
+	if !bytes.Equal(fingerprint, r.Fingerprint()) {
+		return errors.New("the store was made with another server key: give that one, or begin with an empty store")
+	}
+	if newest == nil {
+		return nil
+	}
+	if len(newest) != markBytes {
+		return fmt.Errorf("what the store remembers of the newest server key has %d bytes, not %d", len(newest), markBytes)
+	}
+	id := binary.BigEndian.Uint32(newest)
+	i := slices.IndexFunc(r.keys, func(k key) bool { return k.id == id })
+	if i < 0 {
+		return fmt.Errorf("the key ring lacks the key %d, which the store was used with: the ring is older than the data, "+
+			"or the key was taken out of it; give the newest ring", id)
+	}
+	if !bytes.Equal(newest, r.mark(r.keys[i])) {
+		return fmt.Errorf("the key ring has another key %d than the one that the store was used with: "+
+			"the ring was rotated apart from that one; give the ring that the store was used with last", id)
+	}
+	return nil
+}
 
 // Rotate returns the ring with one more key, a fresh one, which makes everything from now on. What the other keys made
 // stays good.

@@ -162,6 +162,38 @@ func TestRotatingAddsAFreshKey(t *testing.T) {
 	}
 }
 
+// TestARingFollowsThoseWhoseKeysItHas: it verifies all that was made with them.
+func TestARingFollowsThoseWhoseKeysItHas(t *testing.T) {
+	one, two := parse(t, line("1", 'a')), parse(t, line("1", 'a')+line("2", 'b'))
+	for name, test := range map[string]struct {
+		ring        *KeyRing
+		fingerprint []byte
+		newest      []byte
+		want        string // "": it follows
+	}{
+		"the same":                  {two, two.Fingerprint(), two.Newest(), ""},
+		"rotated":                   {two, one.Fingerprint(), one.Newest(), ""},
+		"rotated twice":             {rotate(t, two), one.Fingerprint(), one.Newest(), ""},
+		"nothing of the newest":     {two, one.Fingerprint(), nil, ""},
+		"a key between is gone":     {parse(t, line("1", 'a')+line("3", 'c')), two.Fingerprint(), parse(t, line("1", 'a')+line("3", 'c')).Newest(), ""},
+		"an older ring":             {one, two.Fingerprint(), two.Newest(), "lacks the key 2"},
+		"the newest is gone":        {parse(t, line("1", 'a')+line("3", 'c')), two.Fingerprint(), two.Newest(), "lacks the key 2"},
+		"rotated apart":             {parse(t, line("1", 'a')+line("2", 'c')), two.Fingerprint(), two.Newest(), "rotated apart"},
+		"apart, and further":        {parse(t, line("1", 'a')+line("2", 'c')+line("3", 'd')), two.Fingerprint(), two.Newest(), "rotated apart"},
+		"another number":            {parse(t, line("1", 'a')+line("3", 'b')), two.Fingerprint(), two.Newest(), "lacks the key 2"},
+		"another ring":              {parse(t, line("1", 'x')+line("2", 'b')), two.Fingerprint(), two.Newest(), "another server key"},
+		"another ring, and nothing": {parse(t, line("1", 'x')), two.Fingerprint(), nil, "another server key"},
+		"a damaged memory":          {two, two.Fingerprint(), two.Newest()[:3], "3 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := test.ring.Follows(test.fingerprint, test.newest)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("Follows = %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
 func TestARotationLeavesSecretKeysGood(t *testing.T) {
 	w := newWorld()
 	w.create(t, "old", Private, openSesame)

@@ -12,7 +12,7 @@ import (
 type credentials struct {
 	mu      sync.RWMutex // guards the fields below
 	leases  map[string]map[*lease]struct{}
-	revoked map[string]bool // API keys, for good: there are few, and a request may be on its way since before
+	revoked map[string]bool // keys, until they are restored: there are few, and a request may be on its way since before
 }
 
 func newCredentials() *credentials {
@@ -42,8 +42,9 @@ func (c *credentials) checkKey(key string) error {
 // lease is a stream's hold on the credential that opened it. Nil is that of a credential without an end.
 type lease struct {
 	key   string
+	until Time // 0: the credential has no end of its own
 	wake  func()
-	timer *time.Timer // nil: the credential has no end of its own
+	timer *time.Timer // nil: likewise
 
 	mu    sync.Mutex // guards the fields below
 	state leaseState
@@ -64,7 +65,7 @@ func (c *credentials) begin(caller Caller, wake func()) (*lease, error) {
 	if caller.Until == 0 && caller.Key == "" {
 		return nil, nil //nolint:nilnil // such a credential has no end to wait for
 	}
-	l := &lease{key: caller.Key, wake: wake}
+	l := &lease{key: caller.Key, until: caller.Until, wake: wake}
 	if err := c.hold(l); err != nil {
 		return nil, err
 	}
@@ -121,6 +122,13 @@ func (c *credentials) revoke(key string) {
 	}
 }
 
+// restore takes a key again that was revoked. What was cut stays so.
+func (c *credentials) restore(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.revoked, key)
+}
+
 // leasesOf marks the key as revoked, and returns the leases that it had until then.
 func (c *credentials) leasesOf(key string) []*lease {
 	c.mu.Lock()
@@ -151,13 +159,15 @@ func (l *lease) cut() {
 	l.wake()
 }
 
-func (l *lease) isCut() bool {
+// isCut tells whether the credential has ended: also by the clock, which may have been set, or gone on while the machine
+// slept, as the timer has not.
+func (l *lease) isCut(now Clock) bool {
 	if l == nil {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state == leaseCut
+	return l.state == leaseCut || l.state == leaseHeld && l.until != 0 && l.until <= now()
 }
 
 // within is a context that ends when the lease is cut, too.
@@ -181,4 +191,6 @@ func unauthenticated(reason, what string) error {
 
 func tokenExpired() error { return unauthenticated("TOKEN_EXPIRED", "the token has expired") }
 
-func keyRevoked() error { return unauthenticated("KEY_REVOKED", "the API key was revoked") }
+func keyRevoked() error {
+	return unauthenticated("KEY_REVOKED", "the API key, or the key that signed the token, was revoked")
+}

@@ -410,3 +410,46 @@ func TestAnIdleStreamOfACredentialThatEndsHasNoGoroutine(t *testing.T) {
 		}
 	})
 }
+
+// Such as one that comes back into its key set.
+func TestAKeyThatIsRestoredIsTakenAgain(t *testing.T) {
+	w := newWorld()
+	w.create(t, "room", Public, "")
+	caller := Caller{User: "bob", Key: "jwk:k1", Until: in(time.Hour)}
+	before, other := w.follow(t, caller), w.follow(t, Caller{User: "bob", Key: "jwk:k2", Until: in(time.Hour)})
+	text, _, err := w.CreateTicket(t.Context(), caller, CreateTicketRequest{ID: "room"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.RestoreKey("jwk:k1")
+	if got := readAll(t, before.stream); got != "" {
+		t.Errorf("of a key that was not revoked it delivers %q", got)
+	}
+	w.RevokeKey("jwk:k1")
+	if got := readAll(t, before.stream); got != "access.revoked over" || before.woken.Load() != 1 {
+		t.Errorf("when the key has left it delivers %q and was woken %d times", got, before.woken.Load())
+	}
+	wantUnauthenticated(t, "CheckCredential", w.CheckCredential(caller), "KEY_REVOKED")
+	_, err = w.UseTicket(t.Context(), "room", text)
+	wantUnauthenticated(t, "UseTicket", err, "KEY_REVOKED")
+
+	w.RestoreKey("jwk:k1")
+	w.RestoreKey("jwk:k1")
+	if err := w.CheckCredential(caller); err != nil {
+		t.Errorf("CheckCredential = %v", err)
+	}
+	if _, err := w.UseTicket(t.Context(), "room", text); err != nil {
+		t.Errorf("UseTicket = %v", err)
+	}
+	after := w.follow(t, caller)
+	if got := readAll(t, before.stream); got != "over" {
+		t.Errorf("when the key is back the stream that has ended delivers %q", got)
+	}
+	w.RevokeKey("jwk:k1")
+	if got := readAll(t, after.stream); got != "access.revoked over" {
+		t.Errorf("when it has left again it delivers %q", got)
+	}
+	if got := readAll(t, other.stream); got != "" {
+		t.Errorf("a stream of another key delivers %q", got)
+	}
+}

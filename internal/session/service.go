@@ -16,6 +16,7 @@ type Service struct {
 	keys        *KeyRing
 	requests    requestHasher
 	tokens      *pageTokens
+	tickets     tickets
 	guesses     *guesses
 	credentials *credentials
 	sessions    int // how many a user may have created; 0: any number
@@ -31,19 +32,24 @@ func NewService(store Store, tail Tail, keys *KeyRing) *Service {
 		keys:        keys,
 		requests:    newRequestHasher(keys.first("requests")),
 		tokens:      newPageTokens(keys.all("page tokens")...),
+		tickets:     tickets{keys: keys.all("tickets")},
 		guesses:     newGuesses(Now),
 		credentials: newCredentials(),
 		now:         Now,
 	}
 }
 
-// LimitSessions bounds how many sessions may exist that one user has created; 0: any number. Administrators are not
-// bound. It is called before the Service is used.
+// LimitSessions bounds how many sessions may exist that one user has created; 0: any number. Callers who are not
+// Limited are not bound. It is called before the Service is used.
 func (s *Service) LimitSessions(most int) { s.sessions = most }
 
-// RevokeKey has the streams that were opened with an API key end, and whatever is asked with it from now on refused. It
-// may be called for a key that was revoked before.
+// RevokeKey has the streams that were opened with a key end, and whatever is asked with it from now on refused; see
+// Caller.Key. It may be called for a key that was revoked before.
 func (s *Service) RevokeKey(id string) { s.credentials.revoke(id) }
+
+// RestoreKey has a key taken again that was revoked, such as one that comes back into its key set. The streams that have
+// ended stay so. It may be called for a key that was not revoked.
+func (s *Service) RestoreKey(id string) { s.credentials.restore(id) }
 
 // CheckCredential is an Unauthenticated fault if the caller's credential has ended. It is for callers who were found a
 // while ago, such as those of a WebSocket's frames: its stream ends with the credential, but only once its client has
@@ -89,7 +95,7 @@ func (s *Service) Create(ctx context.Context, caller Caller, r CreateRequest) (R
 	creation.document = draft.AppendJSON(make([]byte, 0, len(draft.Options)+writeOverhead))
 	creation.principals = draft.Principals()
 	write := Write{ID: id, Users: []string{caller.User}, Size: len(creation.document) + writeOverhead, Decide: creation.decide}
-	if s.sessions > 0 && !caller.Admin {
+	if s.sessions > 0 && caller.Limited() {
 		write.Creator = caller.User
 	}
 	if r.RequestID != "" {
@@ -134,7 +140,7 @@ func (c *creation) decide(v *View) (Change, error) {
 	if v.Current != nil {
 		return Change{}, fault.New(fault.AlreadyExists, "SESSION_EXISTS", "sessionId: the id is taken")
 	}
-	if most := c.service.sessions; most > 0 && !c.caller.Admin && v.Created >= most {
+	if most := c.service.sessions; most > 0 && c.caller.Limited() && v.Created >= most {
 		return Change{}, tooManySessions(most)
 	}
 	record := &Record{

@@ -139,7 +139,8 @@ type View struct {
 	// Ticket is the one that Write.Ticket names; nil: there is none, or it has been forgotten since it expired.
 	Ticket *Ticket
 
-	// Created is how many sessions exist that Write.Creator has created.
+	// Created is how many sessions exist that Write.Creator has created. One that has expired may count until it is swept,
+	// but not the one whose id the write has: a create takes its place.
 	Created int
 }
 

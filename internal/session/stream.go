@@ -131,7 +131,7 @@ func (s *Stream) start(ctx context.Context, given string, cursor *Cursor) error 
 
 // Next appends to the events what is to be delivered next. It does not block.
 func (s *Stream) Next(events []*Event) ([]*Event, StreamState) {
-	if s.lease.isCut() {
+	if s.lease.isCut(s.service.now) {
 		return s.cutOff(events), StreamOver
 	}
 	if s.doubt {
@@ -166,6 +166,10 @@ func (s *Stream) cutOff(events []*Event) []*Event {
 	s.pending, s.doubt, s.over = nil, false, true
 	return append(events, s.event(AccessRevoked, nil, nil))
 }
+
+// Ended tells whether the credential that opened the stream has ended. Who takes long to deliver what Next returned asks
+// in between: the rest is not to be delivered, and Next tells why.
+func (s *Stream) Ended() bool { return s.lease.isCut(s.service.now) }
 
 // state is what the reader is to do, unless the events that were just delivered say otherwise.
 func (s *Stream) state(otherwise StreamState) StreamState {
@@ -238,7 +242,7 @@ func (s *Stream) Advance(ctx context.Context) error {
 	within, done := s.lease.within(ctx)
 	defer done()
 	err := s.advance(within)
-	if s.lease.isCut() {
+	if s.lease.isCut(s.service.now) {
 		return nil // Next says so
 	}
 	return err

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -13,6 +14,7 @@ import (
 
 const (
 	ticketBytes = 32
+	ticketMark  = 16 // bytes by which the server knows its own
 	ticketLife  = time.Minute
 )
 
@@ -38,7 +40,7 @@ func (s *Service) CreateTicket(ctx context.Context, caller Caller, r CreateTicke
 	if err := r.check(); err != nil {
 		return "", 0, err
 	}
-	text = newTicket()
+	text = s.tickets.make()
 	ticket := Ticket{
 		Hash:   hashTicket(text),
 		Caller: Caller{User: caller.User, Admin: caller.Admin, Until: caller.Until, Key: caller.Key},
@@ -83,7 +85,7 @@ func (r *CreateTicketRequest) check() error {
 // TICKET_EXPIRED; TOKEN_EXPIRED or KEY_REVOKED if the credential that it was made with has ended; and those of
 // Store.Write.
 func (s *Service) UseTicket(ctx context.Context, id, ticket string) (Caller, error) {
-	if !ValidID(id) || !isTicket(ticket) {
+	if !ValidID(id) || !s.tickets.made(ticket) {
 		return Caller{}, ticketInvalid()
 	}
 	hash := hashTicket(ticket)
@@ -118,20 +120,40 @@ func (s *Service) usable(v *View) error {
 	}
 }
 
-// newTicket is 256 random bits as text.
-func newTicket() string {
-	var b [ticketBytes]byte
-	rand.Read(b[:]) // never fails: the runtime ends the process instead
+// tickets makes tickets, of random bits and a mark that only the server can make. So a made-up one is known as such
+// without a look into the store.
+type tickets struct {
+	keys [][]byte // the newest first
+}
+
+func (t tickets) make() string {
+	var b [ticketBytes + ticketMark]byte
+	rand.Read(b[:ticketBytes]) // never fails: the runtime ends the process instead
+	copy(b[ticketBytes:], ticketMAC(t.keys[0], b[:ticketBytes]))
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// isTicket tells whether the text may be one. The decoder would skip line ends.
-func isTicket(text string) bool {
-	if len(text) != base64.RawURLEncoding.EncodedLen(ticketBytes) || strings.ContainsAny(text, "\r\n") {
+// made tells whether the text is a ticket that was made here. The decoder would skip line ends.
+func (t tickets) made(text string) bool {
+	if len(text) != base64.RawURLEncoding.EncodedLen(ticketBytes+ticketMark) || strings.ContainsAny(text, "\r\n") {
 		return false
 	}
-	_, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	return err == nil
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return false
+	}
+	for _, key := range t.keys {
+		if hmac.Equal(b[ticketBytes:], ticketMAC(key, b[:ticketBytes])) {
+			return true
+		}
+	}
+	return false
+}
+
+func ticketMAC(key, random []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(random)
+	return mac.Sum(nil)[:ticketMark]
 }
 
 func hashTicket(text string) CredentialHash { return sha256.Sum256([]byte(text)) }

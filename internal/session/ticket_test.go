@@ -58,7 +58,7 @@ func TestAnAdministratorsTicketIsAnAdministrators(t *testing.T) {
 func TestATicketIs256RandomBitsOfWhichOnlyTheHashIsKept(t *testing.T) {
 	w := newWorld()
 	w.create(t, "room", Public, "")
-	form := regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+	form := regexp.MustCompile(`^[A-Za-z0-9_-]{64}$`)
 	seen := map[string]bool{}
 	for range 100 {
 		text, _, err := w.CreateTicket(t.Context(), Caller{User: "bob"}, CreateTicketRequest{ID: "room", RequestID: "the-same"})
@@ -139,7 +139,7 @@ func TestATicketThatIsNone(t *testing.T) {
 	for what, test := range map[string]struct{ id, text string }{
 		"nothing":               {"room", ""},
 		"a word":                {"room", "ticket"},
-		"one never made":        {"room", strings.Repeat("A", 43)},
+		"one never made":        {"room", strings.Repeat("A", 64)},
 		"too short":             {"room", text[:42]},
 		"too long":              {"room", text + "A"},
 		"padded":                {"room", text + "="},

@@ -340,9 +340,14 @@ func join(t tb, id string, users ...string) {
 
 func name(id string) string { return "sessions/" + id }
 
+// says tells whether the event is the message that text makes of the words.
+func says(e *conversationv1.Event, words string) bool {
+	return e.GetMessage().GetText() == text(words).GetText()
+}
+
 // text is a message that says so.
-func text(says string) *conversationv1.Message {
-	return &conversationv1.Message{Content: &conversationv1.Message_Text{Text: says}}
+func text(words string) *conversationv1.Message {
+	return &conversationv1.Message{Content: &conversationv1.Message_Text{Text: words + ", " + spoken}}
 }
 
 // change updates one field of a session, as the operator.

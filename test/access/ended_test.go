@@ -32,7 +32,7 @@ func (h hearing) ended(t *testing.T, id, cursor string, w who, code codes.Code, 
 	for _, format := range formats {
 		last := ""
 		for e := h[format].next(t); e != nil; e = h[format].next(t) {
-			if last = e.GetEvent(); e.GetMessage().GetText() == "afterwards" {
+			if last = e.GetEvent(); says(e, "afterwards") {
 				t.Errorf("%s: a message came after the end of the right to read it", format)
 			}
 		}
@@ -110,7 +110,7 @@ func TestStreamsEndWithTheRightToRead(t *testing.T) {
 			publish(t, id, "owner", "afterwards")
 			h.ended(t, id, cursor, as("user"), test.code, test.reason)
 			for _, format := range formats {
-				others[format].until(t, func(e *conversationv1.Event) bool { return e.GetMessage().GetText() == "afterwards" })
+				others[format].until(t, func(e *conversationv1.Event) bool { return says(e, "afterwards") })
 			}
 		})
 	}
@@ -198,7 +198,7 @@ func TestStreamsEndWithTheAPIKey(t *testing.T) {
 			}
 			publish(t, id, "owner", "afterwards")
 			for _, format := range formats {
-				byToken[format].until(t, func(e *conversationv1.Event) bool { return e.GetMessage().GetText() == "afterwards" })
+				byToken[format].until(t, func(e *conversationv1.Event) bool { return says(e, "afterwards") })
 			}
 		})
 	}

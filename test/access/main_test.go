@@ -5,9 +5,9 @@ package access_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -73,12 +73,13 @@ func run(m *testing.M) (code int, err error) {
 	if err := os.WriteFile(secretFile, append(server.secret, '\n'), 0o600); err != nil {
 		return 1, err
 	}
+	var log watchedLog
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	a, err := app.New(ctx, config.Config{
 		Listen: "127.0.0.1:0", GRPCListen: "127.0.0.1:0", DataDir: server.dataDir,
 		Auth: "jwt", JWT: config.JWT{SecretFile: secretFile},
-	}, slog.New(slog.DiscardHandler))
+	}, log.logger())
 	if err != nil {
 		return 1, err
 	}
@@ -99,7 +100,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, fmt.Errorf("the server did not end in order: %w", ended)
 	}
 	if err == nil {
-		err = goleak.Find()
+		err = errors.Join(goleak.Find(), log.check())
 	}
 	return code, err
 }

@@ -29,7 +29,7 @@ func TestATicketOpensOneStreamOnce(t *testing.T) {
 				s, refusal := open(t, format, who{nobody: true}, id, "", ticket)
 				refusal.ok(t)
 				publish(t, id, "user", "hello")
-				s.until(t, func(e *conversationv1.Event) bool { return e.GetMessage().GetText() == "hello" })
+				s.until(t, func(e *conversationv1.Event) bool { return says(e, "hello") })
 				for _, again := range formats {
 					_, refusal := open(t, again, who{nobody: true}, id, "", ticket)
 					refusal.refused(t, codes.Unauthenticated, "TICKET_USED")

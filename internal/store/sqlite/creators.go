@@ -29,7 +29,8 @@ const (
 // user, no more. The sessions themselves tell after a start what was not in the table yet, and the end of a session that
 // is in the table takes it out at once. Nothing is noted before somebody has asked, and the table is then behind by all
 // that was created since somebody asked last: so it costs nothing where there is no quota. The first question after that
-// counts them, which takes one to three seconds for a million.
+// counts them, which takes one to three seconds for a million; a server with a quota has it done when the store is
+// opened (Config.CountCreators).
 //
 // What a transaction does is counted apart, until it is committed.
 type creators struct {
@@ -152,58 +153,64 @@ func (x *creators) drop(c *conn, r *session.Record) error {
 	return c.exec(`DELETE FROM creators WHERE part = ? AND user = ? AND sessions <= 0`, int64(part), user)
 }
 
-// know reads where the parts end, unless it is known.
+// know reads where the parts end, unless it is known. The part furthest behind has the first turn.
 func (x *creators) know(c *conn) error {
 	if x.known {
 		return nil
 	}
-	*x = creators{read: 1, fresh: x.fresh}
+	read := creators{known: true, read: 1, fresh: x.fresh}
 	err := c.query(`SELECT part, counted FROM creator_parts`, nil, func(row []driver.Value) error {
-		x.parts[row[0].(int64)].counted = row[1].(int64)
+		read.parts[row[0].(int64)].counted = row[1].(int64)
 		return nil
 	})
-	x.known = err == nil
-	return err
+	if err != nil {
+		return err
+	}
+	for part := range read.parts {
+		if read.parts[part].counted < read.parts[read.turn].counted {
+			read.turn = part
+		}
+	}
+	*x = read
+	return nil
 }
 
 // load counts what the table does not have, unless it is known. Of what is more than some sessions, the table has most
 // afterwards.
-func (x *creators) load(c *conn, some int) (err error) {
-	if x.loaded {
-		return nil
+func (x *creators) load(c *conn, some int) error {
+	for !x.loaded {
+		if err := x.loadNext(c, some); err != nil {
+			return &lostError{cause: err} // the table may have a part of it
+		}
 	}
+	return nil
+}
+
+// loadNext counts what the table does not have, or puts some more sessions into the table if there are so many. After an
+// error the transaction must not be committed: with it, all goes that is known.
+func (x *creators) loadNext(c *conn, some int) error {
 	if err := x.know(c); err != nil {
 		return err
 	}
-	defer func() {
-		if x.fresh = true; err != nil {
-			*x = creators{fresh: true}
-		}
-	}()
-	for part, p := range &x.parts {
-		if p.counted < x.parts[x.turn].counted {
-			x.turn = part
-		}
+	x.fresh = true
+	x.newest = x.parts[x.turn].counted // no part is behind it
+	n, err := x.loadSome(c, some)
+	if err != nil {
+		return err
 	}
-	x.newest = x.parts[x.turn].counted
-	for {
-		n, err := x.loadSome(c, some)
-		if err != nil {
-			return err
-		}
-		if n < some {
-			x.loaded = true
-			return nil
-		}
-		if err := x.mergeAll(c); err != nil {
-			return err
-		}
+	if n == some {
+		return x.mergeAll(c)
 	}
+	x.loaded = true
+	return nil
 }
 
-// mergeAll puts all that is remembered into the table.
+// mergeAll puts all that is remembered into the table. A part of which it has later sessions already stays as it is.
 func (x *creators) mergeAll(c *conn) error {
 	for part := range x.parts {
+		if x.parts[part].counted >= x.newest {
+			continue
+		}
 		if err := x.merge(c, part, x.newest); err != nil {
 			return err
 		}

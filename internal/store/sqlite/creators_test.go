@@ -1,13 +1,16 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -196,6 +199,13 @@ func TestTheFirstQuestionInAFailedGroup(t *testing.T) {
 	}
 }
 
+// insertSessions stores sessions of so many users, with the createTimes from one to another, unnoticed.
+func insertSessions(c *conn, from, to, users int) error {
+	return c.exec(`WITH RECURSIVE n (i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+		INSERT INTO sessions SELECT i, zeroblob(16), '', 1, '', 'user-' || (i % ?3), i, 0, 0, NULL, '{}' FROM n`,
+		int64(from), int64(to), int64(users))
+}
+
 // TestCreatorsCatchUp has far more sessions than are read at once, made before anybody asked.
 func TestCreatorsCatchUp(t *testing.T) {
 	const some, sessions, users = 2000, 9500, 100
@@ -203,10 +213,7 @@ func TestCreatorsCatchUp(t *testing.T) {
 	t.Run("first", func(t *testing.T) {
 		store := openStore(t, Config{Dir: dir})
 		inTurn(t, store, func(e *engine) error {
-			err := e.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-				INSERT INTO sessions SELECT i, zeroblob(16), '', 1, '', 'user-' || (i % ?), i, 0, 0, NULL, '{}' FROM n`,
-				int64(sessions), int64(users))
-			return errors.Join(err, e.creators.load(e.conn, some))
+			return errors.Join(insertSessions(e.conn, 1, sessions, users), e.creators.load(e.conn, some))
 		})
 		if got := storetest.Created(t, store, "user-7"); got != sessions/users {
 			t.Errorf("%d sessions exist, want %d", got, sessions/users)
@@ -230,6 +237,138 @@ func TestCreatorsCatchUp(t *testing.T) {
 		wantCount(t, store, sessions-1, `SELECT sum(sessions) FROM creators`)
 		wantCounted(t, store)
 	})
+}
+
+// TestCreatorsCatchUpWithPartsApart has some parts far ahead of others when the store is opened again: by more than is
+// counted before the counts are put into the table.
+func TestCreatorsCatchUpWithPartsApart(t *testing.T) {
+	const sessions, users, turns = 3100, 200, 20
+	dir := t.TempDir()
+	counted := make([]int64, creatorParts)
+	for run, some := range []int{creatorLoad, 500, 500, creatorLoad, 499, 1} {
+		opened(t, Config{Dir: dir}, func(store *Store) {
+			inTurn(t, store, func(e *engine) error {
+				return errors.Join(insertSessions(e.conn, run*sessions+1, (run+1)*sessions, users), e.creators.load(e.conn, some))
+			})
+			wantCounted(t, store)
+			takeTurns(t, store, turns)
+			wantCounted(t, store)
+			inTurn(t, store, func(e *engine) error {
+				for part, p := range e.creators.parts {
+					if p.counted < counted[part] {
+						t.Errorf("run %d: the part %d is set back from %d to %d", run, part, counted[part], p.counted)
+					}
+					counted[part] = p.counted
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestCreatorsAfterAFailedRead: what could not be counted leaves nothing behind, neither in memory nor in the table.
+func TestCreatorsAfterAFailedRead(t *testing.T) {
+	for name, c := range map[string]struct{ before, after string }{
+		"nothing is read": {`ALTER TABLE creator_parts RENAME TO away`, `ALTER TABLE away RENAME TO creator_parts`},
+		"a part cannot be put into the table": {
+			`CREATE TRIGGER stop BEFORE INSERT ON creator_parts WHEN NEW.part = 50 BEGIN SELECT RAISE(ABORT, 'stopped'); END`,
+			`DROP TRIGGER stop`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			opened(t, Config{Dir: dir}, func(store *Store) {
+				inTurn(t, store, func(e *engine) error {
+					return errors.Join(insertSessions(e.conn, 1, 3100, 200), e.creators.load(e.conn, 1000))
+				})
+				takeTurns(t, store, 20)
+			})
+			store := openStore(t, Config{Dir: dir})
+			inTurn(t, store, func(e *engine) error { return errors.Join(insertSessions(e.conn, 3101, 6200, 200), e.exec(c.before)) })
+			w := createdBy("user-1", "", smallSpec)
+			w.Creator, w.Decide = "", func(*session.View) (session.Change, error) { // this runs as the engine
+				return session.Change{}, store.engine.creators.load(store.engine.conn, 1000)
+			}
+			if err := store.Write(t.Context(), w); err == nil {
+				t.Error("the creators were counted")
+			}
+			inTurn(t, store, func(e *engine) error { return e.exec(c.after) })
+			wantCounted(t, store)
+		})
+	}
+}
+
+// TestCreatorsAreCountedBeforeOpenReturns, in transactions of some sessions each.
+func TestCreatorsAreCountedBeforeOpenReturns(t *testing.T) {
+	const some, sessions, users = 2000, 9500, 100
+	dir := t.TempDir()
+	opened(t, Config{Dir: dir}, func(store *Store) {
+		inTurn(t, store, func(e *engine) error {
+			return errors.Join(insertSessions(e.conn, 1, sessions, users), e.exec(`CREATE TRIGGER stop BEFORE INSERT ON creator_parts
+				WHEN NEW.counted > 5000 BEGIN SELECT RAISE(ABORT, 'stopped'); END`))
+		})
+	})
+	c, err := open(filepath.Join(dir, FileName), writerPragmas...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{conn: c}
+	for range 2 {
+		if err := e.countCreators(t.Context(), some); err == nil || !strings.Contains(err.Error(), "stopped") {
+			t.Errorf("the third transaction: %v", err)
+		}
+		if n, err := c.integer(`SELECT sum(sessions) FROM creators`); n != 2*some || err != nil {
+			t.Errorf("the table has %d sessions, %v, want those of two transactions", n, err)
+		}
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.countCreators(canceled, some); !errors.Is(err, context.Canceled) {
+		t.Errorf("countCreators = %v, want %v", err, context.Canceled)
+	}
+	if err := errors.Join(c.exec(`DROP TRIGGER stop`), c.close()); err != nil {
+		t.Fatal(err)
+	}
+	store := openStore(t, Config{Dir: dir, CountCreators: true})
+	inTurn(t, store, func(e *engine) error {
+		if !e.creators.loaded {
+			t.Error("the creators are not counted")
+		}
+		return nil
+	})
+	wantCounted(t, store)
+}
+
+// TestAnExpiredSessionMakesRoom for the one that takes its place, although it has not been purged yet.
+func TestAnExpiredSessionMakesRoom(t *testing.T) {
+	clock := storetest.NewClock()
+	store := openStore(t, Config{Dir: t.TempDir(), Now: clock.Now, TidyEvery: time.Hour})
+	for id, lifetime := range map[string]time.Duration{"short": time.Minute, "long": 0} {
+		c := storetest.Creation{ID: id, Spec: smallSpec, Creator: "user-1", Lifetime: lifetime}
+		if _, err := c.Create(t.Context(), store); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.Advance(2 * time.Minute)
+	for creator, want := range map[string]int{"user-1": 1, "user-2": 0} {
+		err := store.Write(t.Context(), &session.Write{ID: "short", Creator: creator, Decide: func(v *session.View) (session.Change, error) {
+			if v.Created != want {
+				t.Errorf("%d sessions of %s exist, want %d", v.Created, creator, want)
+			}
+			return session.Change{}, nil
+		}})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	c := storetest.Creation{ID: "short", Spec: smallSpec, Creator: "user-1", Quota: 2}
+	if _, err := c.Create(t.Context(), store); err != nil {
+		t.Errorf("a create in the place of the expired session: %v", err)
+	}
+	if got := storetest.Created(t, store, "user-1"); got != 2 {
+		t.Errorf("%d sessions exist, want 2", got)
+	}
+	wantCounted(t, store)
 }
 
 // TestCreatorsCostNothingUnasked: nothing is remembered, and nothing written.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -88,6 +89,29 @@ func (e *engine) commitFailed(cause error) error {
 		return fmt.Errorf("%w: %w", commit.ErrNothingDone, classified)
 	}
 	return fmt.Errorf("%w: %w", commit.ErrUnknown, cause)
+}
+
+// countCreators has the creators counted as their first question would, but in transactions of some sessions each. No
+// group runs meanwhile.
+func (e *engine) countCreators(ctx context.Context, some int) error {
+	for !e.creators.loaded {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := e.exec("BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		err := e.creators.loadNext(e.conn, some)
+		if err == nil {
+			err = e.exec("COMMIT")
+		}
+		if err != nil {
+			e.rollback()
+			return err
+		}
+		e.creators.committed()
+	}
+	return nil
 }
 
 func (e *engine) rollback() {

@@ -46,6 +46,7 @@ func (c *conn) apiKeys() (keys []session.APIKey, err error) {
 type Keys struct {
 	conn *conn
 	path string
+	made bool
 }
 
 // keysPragmas are those of a connection beside a server's. Emptying the log into the file is the server's work.
@@ -55,6 +56,9 @@ var keysPragmas = append(slices.Clip(commonPragmas), "wal_autocheckpoint(0)")
 // be. It fails if a newer version of Parley wrote it, or if it is to be brought up to date and a server has it open.
 func OpenKeys(ctx context.Context, dir string) (_ *Keys, err error) {
 	k := &Keys{path: filepath.Join(dir, FileName)}
+	if err := makeFile(k.path); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s: %w", k.path, err)
@@ -100,8 +104,12 @@ func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
+	k.made = has == 0
 	return errors.Join(migrate(ctx, k.path), lock.Close())
 }
+
+// Made tells whether there was no store before: OpenKeys has made it.
+func (k *Keys) Made() bool { return k.made }
 
 // newestMigration is the version of the schema that this version of Parley makes.
 func newestMigration() (newest int64, err error) {

@@ -122,7 +122,7 @@ func TestOpenKeysRefuses(t *testing.T) {
 			if err := os.Remove(dir); err != nil {
 				t.Fatal(err)
 			}
-		}, "unable to open database file"},
+		}, "no such file or directory"},
 		{"an older server's", func(t *testing.T, dir string) {
 			makeFirstVersion(t, dir)
 			lock, err := lockDir(dir)
@@ -148,6 +148,26 @@ func TestOpenKeysRefuses(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 				t.Errorf("OpenKeys = %q, want it to say %q and where", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOpenKeysTellsWhetherItMadeTheStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T, dir string)
+		want    bool
+	}{
+		"nothing was there": {func(*testing.T, string) {}, true},
+		"a store":           {makeStore, false},
+		"a store of keys":   {func(t *testing.T, dir string) { openKeys(t, dir) }, false},
+		"an older store":    {func(t *testing.T, dir string) { makeFirstVersion(t, dir) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c.prepare(t, dir)
+			if got := openKeys(t, dir).Made(); got != c.want {
+				t.Errorf("Made = %t, want %t", got, c.want)
 			}
 		})
 	}

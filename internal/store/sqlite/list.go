@@ -19,6 +19,8 @@ const (
 	listSessions = 10_000
 	listEpochs   = 4_096
 	listTime     = 50 * time.Millisecond
+	listBytes    = 16 << 20 // of documents: one may have some 300 KB
+	listLook     = 64       // sessions at once, between looks at the bounds
 )
 
 // List implements session.Store.
@@ -43,6 +45,7 @@ type lister struct {
 	args     []driver.Value
 	result   session.Page
 	looked   int
+	bytes    int // of the documents in the result
 }
 
 // source gives the createTimes of candidates in the order of the list.
@@ -131,11 +134,13 @@ func (l *lister) full() bool {
 	if len(l.result.Records) >= l.query.Size || l.looked >= listSessions {
 		return true
 	}
-	return l.looked > 0 && time.Now().After(l.deadline)
+	return l.bytes > listBytes || l.looked > 0 && time.Now().After(l.deadline)
 }
 
-// room is how many candidates the page has room for, if all of them are kept.
-func (l *lister) room() int { return min(l.query.Size-len(l.result.Records), listSessions-l.looked) }
+// room is how many candidates may be looked up next: the page has room for them, if all of them are kept.
+func (l *lister) room() int {
+	return min(l.query.Size-len(l.result.Records), listSessions-l.looked, listLook)
+}
 
 // look looks candidates up, all with one statement: most of what a candidate costs is its statement.
 func (l *lister) look(statement *statement, candidates []session.Position) error {
@@ -155,6 +160,7 @@ func (l *lister) look(statement *statement, candidates []session.Position) error
 			return err
 		}
 		l.result.Records = append(l.result.Records, found.record)
+		l.bytes += len(found.record.Document)
 		return nil
 	})
 }

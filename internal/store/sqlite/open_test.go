@@ -73,6 +73,85 @@ func TestOpenAfterRefusal(t *testing.T) {
 	openStore(t, Config{Dir: dir})
 }
 
+func rotated(t *testing.T, keys *session.KeyRing) *session.KeyRing {
+	t.Helper()
+	keys, err := keys.Rotate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// TestOpenRemembersTheNewestKey, also that of a ring that was rotated, and refuses a ring without it.
+func TestOpenRemembersTheNewestKey(t *testing.T) {
+	dir := t.TempDir()
+	one := session.NewKeyRing()
+	two, apart := rotated(t, one), rotated(t, one)
+	four := rotated(t, rotated(t, two))
+	for _, step := range []struct {
+		keys *session.KeyRing
+		want string // "": it opens
+	}{
+		{one, ""},
+		{two, ""},
+		{one, "lacks the key 2"},
+		{apart, "rotated apart"},
+		{rotated(t, apart), "rotated apart"},
+		{two, ""},
+		{four, ""},
+		{two, "lacks the key 4"},
+		{session.NewKeyRing(), "another server key"},
+		{four, ""},
+	} {
+		store, err := tryOpen(t, Config{Dir: dir, Keys: step.keys})
+		if err == nil {
+			closeStore(t, store)
+		}
+		if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
+			t.Errorf("Open = %v, want %q", err, step.want)
+		}
+	}
+}
+
+// TestOpenAStoreThatRemembersTheOldestKeyOnly, as earlier versions left it.
+func TestOpenAStoreThatRemembersTheOldestKeyOnly(t *testing.T) {
+	dir := t.TempDir()
+	opened(t, Config{Dir: dir}, func(store *Store) {
+		inTurn(t, store, func(e *engine) error { return e.exec(`DELETE FROM settings WHERE name = 'newest key'`) })
+	})
+	opened(t, Config{Dir: dir, Keys: rotated(t, testKeys)}, func(*Store) {})
+	if store, err := tryOpen(t, Config{Dir: dir}); err == nil {
+		closeStore(t, store)
+		t.Error("Open with the ring of before succeeded")
+	}
+}
+
+// wantFilesOfTheOwner checks that nobody else may read the database or what is beside it.
+func wantFilesOfTheOwner(t *testing.T, dir string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(filepath.Join(dir, FileName+suffix))
+		if err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s%s: %v, %v, want the mode 0600", FileName, suffix, info, err)
+		}
+	}
+}
+
+func TestTheFilesAreTheOwners(t *testing.T) {
+	t.Run("of a server", func(t *testing.T) {
+		dir := t.TempDir()
+		openStore(t, Config{Dir: dir})
+		wantFilesOfTheOwner(t, dir)
+	})
+	t.Run("of a key", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := openKeys(t, dir).Create(t.Context(), keyNamed("billing", 1)); err != nil {
+			t.Fatal(err)
+		}
+		wantFilesOfTheOwner(t, dir)
+	})
+}
+
 func TestOpenSyncsEachCommit(t *testing.T) {
 	store := openStore(t, Config{Dir: t.TempDir()})
 	for pragma, want := range map[string]int64{"synchronous": 2, "foreign_keys": 1} {

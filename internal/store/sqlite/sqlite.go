@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -38,6 +39,10 @@ type Config struct {
 
 	// TidyEvery is how often the store looks for what has expired or is to be trimmed or purged; 0: every second.
 	TidyEvery time.Duration
+
+	// CountCreators has the sessions counted by their creators before Open returns. Without it the first write that has a
+	// Creator does so, and all writes wait for it. It is for servers whose writes have one.
+	CountCreators bool
 
 	// MaxPages bounds the file, in pages of 8 KiB; 0: only the disk does.
 	MaxPages int
@@ -84,17 +89,40 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		}
 	}()
 	s.path = filepath.Join(config.Dir, FileName)
+	if err := makeFile(s.path); err != nil {
+		return nil, err
+	}
 	if err := migrate(ctx, s.path); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
 	if err := s.openConns(config); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
+	if config.CountCreators {
+		if err := s.engine.countCreators(ctx, creatorLoad); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.path, err)
+		}
+	}
 	s.committer = commit.New(s.engine, commitOptions(config))
 	tidyContext, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopTidy = stop
 	s.tidying.Go(func() { s.tidyLoop(tidyContext, cmp.Or(config.TidyEvery, tidyEvery)) })
 	return s, nil
+}
+
+const newFileMode = 0o600
+
+// makeFile makes the database's file, empty, unless there is one. SQLite would let everybody read it. The files beside it
+// get its mode. A file that is there is not even opened: closing it would end the locks that this process has on it.
+func makeFile(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, newFileMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 func commitOptions(config Config) commit.Options[*job] {
@@ -165,20 +193,26 @@ func (s *Store) openConns(config Config) error {
 	return nil
 }
 
-// checkKeys remembers the ring's fingerprint in a new store, and refuses another ring.
+// checkKeys refuses a ring that does not follow the one that the store was opened with last, and remembers it.
 func checkKeys(c *conn, keys *session.KeyRing) error {
-	known, err := c.blob(`SELECT value FROM settings WHERE name = 'keys'`)
+	oldest, err := c.blob(`SELECT value FROM settings WHERE name = 'keys'`)
 	if err != nil {
 		return err
 	}
-	if known == nil {
-		err := c.exec(`INSERT INTO settings (name, value) VALUES ('keys', ?)`, keys.Fingerprint())
+	newest, err := c.blob(`SELECT value FROM settings WHERE name = 'newest key'`)
+	if err != nil {
 		return err
 	}
-	if !bytes.Equal(known, keys.Fingerprint()) {
-		return errors.New("the store was made with another server key: give that one, or begin with an empty data directory")
+	if oldest != nil {
+		if err := keys.Follows(oldest, newest); err != nil {
+			return err
+		}
 	}
-	return nil
+	if bytes.Equal(newest, keys.Newest()) {
+		return nil
+	}
+	return c.exec(`INSERT INTO settings (name, value) VALUES ('keys', ?), ('newest key', ?)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, keys.Fingerprint(), keys.Newest())
 }
 
 // Write implements session.Store.

@@ -77,8 +77,12 @@ func (e *engine) look(t *turn) (err error) {
 			return err
 		}
 	}
-	if t.Creator != "" {
-		t.view.Created, err = e.creators.count(e.conn, t.Creator)
+	if t.Creator == "" {
+		return nil
+	}
+	t.view.Created, err = e.creators.count(e.conn, t.Creator)
+	if t.expired != nil && t.expired.Creator == t.Creator {
+		t.view.Created-- // it makes room
 	}
 	return err
 }
