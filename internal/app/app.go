@@ -117,7 +117,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		a.rest.TLSConfig = certificate.Config()
 		options = append(options, grpc.Creds(credentials.NewTLS(certificate.Config())))
 	}
-	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log}, options...)
+	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log, Ready: a.accepts.Load}, options...)
 	return a, nil
 }
 

@@ -20,7 +20,6 @@ var (
 	headerNoContent  = []string{"default-src 'none'; frame-ancestors 'none'"} // for a browser that shows an answer as a page
 	headerNoReferrer = []string{"no-referrer"}
 	headerNoStore    = []string{"no-store"} // what is answered is for one caller
-	headerTLSOnly    = []string{"max-age=31536000"}
 )
 
 // prepare sets the fields that every answer has.
@@ -30,9 +29,6 @@ func (h *handler) prepare(header http.Header, r *http.Request) {
 	header["Content-Security-Policy"] = headerNoContent
 	header["Referrer-Policy"] = headerNoReferrer
 	header["Cache-Control"] = headerNoStore
-	if r.TLS != nil {
-		header["Strict-Transport-Security"] = headerTLSOnly
-	}
 	if origins := r.Header["Origin"]; len(origins) == 1 {
 		h.allowOrigin(header, origins)
 	}

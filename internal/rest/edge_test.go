@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,20 +111,10 @@ func TestEveryAnswerHasTheHeadersOfSecurity(t *testing.T) {
 					t.Errorf("%s %s: %s = %q, want %q", method, path, name, header[name], values)
 				}
 			}
-			if header.Get("Strict-Transport-Security") != "" {
-				t.Errorf("%s %s: Strict-Transport-Security without TLS", method, path)
-			}
 			if requestIDOf(header) == "" {
 				t.Errorf("%s %s: no X-Request-Id", method, path)
 			}
 		}
-	}
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", http.NoBody)
-	request.TLS = new(tls.ConnectionState)
-	answer := httptest.NewRecorder()
-	handler.ServeHTTP(answer, request)
-	if answer.Header().Get("Strict-Transport-Security") == "" {
-		t.Error("no Strict-Transport-Security over TLS")
 	}
 }
 

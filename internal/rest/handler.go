@@ -4,12 +4,15 @@ package rest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lxzan/gws"
 
@@ -52,12 +55,24 @@ func NewHandler(config Config) *Handler {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	limitAnswer(w, requestTime+answerTime)
 	h.handler.prepare(w.Header(), r)
 	if isUnclean(r.URL.Path) {
 		h.unknown(w, r)
 		return
 	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// How long a client may take to send its request, which is the server's to hold, and to take its answer.
+const (
+	requestTime = time.Minute
+	answerTime  = time.Minute
+)
+
+// limitAnswer sets when the client must have taken its answer. A stream lifts that when it begins.
+func limitAnswer(w http.ResponseWriter, most time.Duration) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(most)) // what has no deadlines is no connection
 }
 
 // Drain accepts no more streams, and waits until the open ones have ended, which they do once the tail drains. It cuts
@@ -156,7 +171,7 @@ func (h *handler) handleStream(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, gate.SessionEvents, h.events)
 }
 
-// errUnanswered is what a call ends with whose endpoint panics.
+// errUnanswered is what a call ends with whose endpoint wants the connection to end, or whose answer panics.
 var errUnanswered = errors.New("the endpoint has panicked")
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, method gate.Method, endpoint endpoint) {
@@ -168,13 +183,27 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, method gate.Meth
 		err = call.CheckQuery(r.URL.RawQuery)
 	}
 	if err == nil {
-		err = endpoint(w, r, call)
+		err = answered(endpoint, w, r, call)
 	}
 	if err != nil {
 		call.Veil(ctx, err)
 		h.answerFault(w, r, err)
 	}
 	ended = err
+}
+
+// answered has the endpoint answer. A panic is an error like others, except for net/http's own, which ends the connection.
+func answered(endpoint endpoint, w http.ResponseWriter, r *http.Request, call *gate.Call) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return endpoint(w, r, call)
 }
 
 // enter finds the caller, and refuses what another website makes a browser send.

@@ -20,6 +20,7 @@ func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, call *gate
 		return err
 	}
 	request.ID = r.PathValue("session")
+	call.For = request.Name
 	result, err := h.Service.Join(r.Context(), call.Caller, *request)
 	if err != nil {
 		return err
@@ -50,6 +51,7 @@ func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, call *gat
 		return err
 	}
 	request.ID = r.PathValue("session")
+	call.For = request.Name
 	record, err := h.Service.Leave(r.Context(), call.Caller, *request)
 	if err != nil {
 		return err
@@ -100,6 +102,7 @@ func (h *handler) publishMessage(w http.ResponseWriter, r *http.Request, call *g
 		return err
 	}
 	request.ID = r.PathValue("session")
+	call.For = request.Name
 	event, err := h.Service.Publish(r.Context(), call.Caller, *request)
 	if err != nil {
 		return err

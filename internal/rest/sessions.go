@@ -144,8 +144,14 @@ func answerPage[T any](w http.ResponseWriter, name string, items []T, appendJSON
 	answer(w, b.bytes)
 }
 
+// largeAnswer is what a socket may not take at once.
+const largeAnswer = 64 << 10
+
 // answer sends JSON with the status 200.
 func answer(w http.ResponseWriter, body []byte) {
+	if len(body) > largeAnswer {
+		limitAnswer(w, answerTime)
+	}
 	header := w.Header()
 	header["Content-Type"] = headerJSON
 	if len(body) > 2048 { // net/http does so by itself for what fits its buffer

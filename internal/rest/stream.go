@@ -46,12 +46,16 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, call *gate.Call
 	}
 	c := newStreamConn(h.streams, asked.format)
 	c.leave = leave
+	begun := false
+	defer func() {
+		if !begun {
+			c.close()
+		}
+	}()
 	if c.stream, err = h.Service.Subscribe(r.Context(), call.Caller, asked.SubscribeRequest, c.wake); err != nil {
-		leave()
 		return err
 	}
 	if r.Method == http.MethodHead {
-		c.close()
 		w.Header().Set("Content-Type", contentTypes[asked.format])
 		return nil
 	}
@@ -61,10 +65,10 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, call *gate.Call
 		err = c.answer(w, r)
 	}
 	if err != nil {
-		c.close()
 		return err
 	}
 	c.begin()
+	begun = true
 	return nil
 }
 

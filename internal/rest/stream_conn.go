@@ -387,11 +387,13 @@ func (c *streamConn) lookAfter(now time.Time) {
 	}
 }
 
-// close ends the stream and its connection.
+// close ends the stream, if there is one, and its connection.
 func (c *streamConn) close() {
 	c.closing.Do(func() {
 		c.closed.Store(true)
-		c.stream.Close()
+		if c.stream != nil {
+			c.stream.Close()
+		}
 		if c.conn != nil {
 			_ = c.conn.Close()
 		}

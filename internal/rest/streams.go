@@ -14,10 +14,13 @@ type timing struct {
 	keepAlive time.Duration // a sign of life is sent if nothing else was for so long
 	stall     time.Duration // a client that takes no byte for so long is cut
 	silence   time.Duration // likewise a WebSocket whose client answers no ping; more than stall, because pings queue too
+	message   time.Duration // likewise a WebSocket whose client does not finish a message that it has begun
 	sweep     time.Duration // how often the streams are looked after
 }
 
-var defaultTiming = timing{keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: 3 * time.Minute, sweep: time.Second}
+var defaultTiming = timing{
+	keepAlive: 15 * time.Second, stall: 2 * time.Minute, silence: 3 * time.Minute, message: requestTime, sweep: time.Second,
+}
 
 // streamRetry is for how long clients are told to wait before they come back.
 const streamRetry = time.Second

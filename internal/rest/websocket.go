@@ -57,12 +57,38 @@ type socketConn struct {
 	opened  *gate.Call  // the call that opened it
 	frames  int         // how many the client has sent
 	header  http.Header // of the answer to the handshake; nil: that is written
+	framing framing     // of what the client sends
+	since   time.Time   // when the client began a message that is not whole; zero: there is none
+}
+
+// heard gives the client another while to show that it is there. A message that it has begun must be whole in a while of
+// its own, whatever comes in between.
+func (s *socketConn) heard() {
+	until := time.Now().Add(s.stream.owner.silence)
+	if !s.since.IsZero() && s.since.Add(s.stream.owner.message).Before(until) {
+		until = s.since.Add(s.stream.owner.message)
+	}
+	_ = s.SetReadDeadline(until)
+}
+
+// follow looks at bytes that the client has sent, before the library does.
+func (s *socketConn) follow(b []byte) {
+	begun := s.framing.messages
+	s.framing.follow(b)
+	switch {
+	case !s.framing.unfinished():
+		s.since = time.Time{}
+	case s.since.IsZero() || s.framing.messages != begun:
+		s.since = time.Now()
+		s.heard()
+	}
 }
 
 // Read implements net.Conn. Whatever ends the reading is the end of the stream: the library would tell the client of
 // errors in words of ours.
 func (s *socketConn) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
+	s.follow(b[:n])
 	if err != nil {
 		err = io.EOF
 	}
@@ -94,6 +120,7 @@ func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, c *streamConn,
 	c.adopt(conn)
 	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	socket := &socketConn{Conn: conn, stream: c, handler: h, opened: call, header: w.Header()}
+	socket.follow(early)
 	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), socket), socketBuffer)
 	upgraded, err := h.upgrader.UpgradeFromConn(socket, reader, r)
 	if err != nil {
@@ -144,30 +171,27 @@ type socketEvents struct{}
 
 func streamOf(socket *gws.Conn) *socketConn { return socket.NetConn().(*socketConn) }
 
-// heard gives the client another while to show that it is there.
-func heard(socket *gws.Conn) {
-	_ = socket.SetReadDeadline(time.Now().Add(streamOf(socket).stream.owner.silence))
-}
-
 // OnOpen implements gws.Event.
-func (socketEvents) OnOpen(socket *gws.Conn) { heard(socket) }
+func (socketEvents) OnOpen(socket *gws.Conn) { streamOf(socket).heard() }
 
 // OnClose implements gws.Event.
 func (socketEvents) OnClose(socket *gws.Conn, _ error) { streamOf(socket).stream.close() }
 
-// OnPing implements gws.Event.
+// OnPing implements gws.Event. Pings count as requests of the address; one beyond its limit gets no answer.
 func (socketEvents) OnPing(socket *gws.Conn, payload []byte) {
-	heard(socket)
-	_ = socket.WritePong(payload)
+	streamOf(socket).heard()
+	if streamOf(socket).opened.TakeAddress() == nil {
+		_ = socket.WritePong(payload)
+	}
 }
 
 // OnPong implements gws.Event.
-func (socketEvents) OnPong(socket *gws.Conn, _ []byte) { heard(socket) }
+func (socketEvents) OnPong(socket *gws.Conn, _ []byte) { streamOf(socket).heard() }
 
 // OnMessage implements gws.Event: it publishes.
 func (socketEvents) OnMessage(socket *gws.Conn, message *gws.Message) {
 	defer func() { _ = message.Close() }()
-	heard(socket)
+	streamOf(socket).heard()
 	b := buffers.Get().(*buffer)
 	defer b.release()
 	b.bytes = streamOf(socket).publish(b.bytes, message.Bytes())
@@ -202,7 +226,7 @@ func (s *socketConn) published(answer []byte, call *gate.Call, frame []byte) ([]
 	if err != nil {
 		return s.appendRefusal(answer, call, requestIDIn(frame), err), err
 	}
-	request.ID = call.Session
+	request.ID, call.For = call.Session, request.Name
 	event, err := s.handler.Service.Publish(s.stream.owner.ctx, call.Caller, *request)
 	if err != nil {
 		return s.appendRefusal(answer, call, request.RequestID, err), err

@@ -11,7 +11,6 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/protobuf/proto"
 
 	conversationv1 "github.com/parleyhq/parley/gen/parley/conversation/v1"
 	"github.com/parleyhq/parley/internal/auth"
@@ -55,12 +54,18 @@ func addressOf(ctx context.Context) netip.Addr {
 	return netip.Addr{}
 }
 
-// enter finds the caller. Whoever may reach the server may ask for its health, as over HTTP.
-func enter(ctx context.Context, call *gate.Call, fullMethod string) error {
+// enter finds the caller, and tells whether it has one: whoever may reach the server may ask for its health, as over HTTP.
+func enter(ctx context.Context, call *gate.Call, fullMethod string) (named bool, err error) {
 	if strings.HasPrefix(fullMethod, healthPrefix) {
-		return call.Admit(ctx, authRequest(ctx))
+		return false, call.Admit(ctx, authRequest(ctx))
 	}
-	return call.Authenticate(ctx, authRequest(ctx))
+	return true, call.Authenticate(ctx, authRequest(ctx))
+}
+
+// hasToken tells whether the metadata says who is asking.
+func hasToken(ctx context.Context) bool {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return len(md["authorization"]) > 0
 }
 
 // authRequest is the request as far as it says who is asking.
@@ -74,15 +79,6 @@ func authRequest(ctx context.Context) auth.Request {
 		request.Host = authority[0]
 	}
 	return request
-}
-
-// takeBody counts the request, which gRPC has read already, as in flight.
-func takeBody(call *gate.Call, request any) error {
-	message, ok := request.(proto.Message)
-	if !ok {
-		return nil
-	}
-	return call.TakeBody(int64(proto.Size(message)))
 }
 
 // sessionIn is the id of the session that a request is about, as the client has it; empty: none.

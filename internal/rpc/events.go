@@ -36,6 +36,7 @@ func (s *sessions) SessionEvents(r *conversationv1.SessionEventsRequest, to grpc
 		return err
 	}
 	defer stream.Close()
+	streamOf(ctx).ended = stream.Ended
 	return pass(stream, woken, to)
 }
 
@@ -45,8 +46,10 @@ func enterEvents(ctx context.Context, call *gate.Call, r *conversationv1.Session
 	call.Session = sessionIn(r)
 	asked := authRequest(ctx)
 	if r.GetTicket() == "" {
-		if err := call.Authenticate(ctx, asked); err != nil {
-			return "", err
+		if !streamOf(ctx).named {
+			if err := call.Authenticate(ctx, asked); err != nil {
+				return "", err
+			}
 		}
 		return session.ParseSession(r.GetSession())
 	}
@@ -68,6 +71,9 @@ func pass(stream *session.Stream, woken <-chan struct{}, to grpc.ServerStreaming
 		var state session.StreamState
 		events, state = stream.Next(events[:0])
 		for _, e := range events {
+			if state != session.StreamOver && stream.Ended() { // the client may have been slow to take the one before
+				break
+			}
 			encoded, err := e.Protobuf(encodeEvent)
 			if err != nil {
 				return err

@@ -89,6 +89,12 @@ func (l lateLog) Log(ctx context.Context, uid session.UID, after int64, most, ma
 // startEdge runs the edge alone, over a real store with the session s of user-1, who is its member.
 func startEdge(t *testing.T, config gate.Config) *server {
 	t.Helper()
+	return startEdgeOf(t, rpc.Config{Gate: gate.New(config)}, rpc.Timing{})
+}
+
+// startEdgeOf does so with a configuration of which the rest is filled in.
+func startEdgeOf(t *testing.T, config rpc.Config, timing rpc.Timing) *server {
+	t.Helper()
 	keys := session.NewKeyRing()
 	var store *sqlite.Store
 	hub := tail.New(tail.Options{Log: lateLog{&store}})
@@ -99,7 +105,8 @@ func startEdge(t *testing.T, config gate.Config) *server {
 		t.Fatal(err)
 	}
 	service := session.NewService(store, hub, keys)
-	edge := rpc.NewServer(rpc.Config{Service: service, Gate: gate.New(config), Log: slog.New(slog.DiscardHandler)})
+	config.Service, config.Log = service, slog.New(slog.DiscardHandler)
+	edge := rpc.NewServerOf(config, timing)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +134,10 @@ func startEdge(t *testing.T, config gate.Config) *server {
 	if _, err := service.Join(t.Context(), owner, session.JoinRequest{ID: "s"}); err != nil {
 		t.Fatal(err)
 	}
-	return &server{SessionServiceClient: conversationv1.NewSessionServiceClient(connection), connection: connection}
+	return &server{
+		SessionServiceClient: conversationv1.NewSessionServiceClient(connection), connection: connection,
+		target: listener.Addr().String(), service: service,
+	}
 }
 
 // bearing is a context of calls by the user.
@@ -377,7 +387,7 @@ func TestTheRecordOfWhoDidWhat(t *testing.T) {
 	ignore := func(_ any, _ error) {}
 	ignore(s.GetSession(user, &conversationv1.GetSessionRequest{Name: theSession}))
 	ignore(s.GetSession(proxied, &conversationv1.GetSessionRequest{Name: theSession}))
-	record("GetSession", "", "s", "TOKEN_MISSING")
+	record("GetSession", "", "", "TOKEN_MISSING") // what it is about is in the request, which is not read
 	ignore(s.UpdateSession(other, &conversationv1.UpdateSessionRequest{Session: &conversationv1.Session{Name: theSession, DisplayName: "a secret"}}))
 	record("UpdateSession", "other", "s", "NOT_AN_OWNER")
 	ignore(s.JoinSession(other, &conversationv1.JoinSessionRequest{Session: theSession}))

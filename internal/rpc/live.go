@@ -12,6 +12,7 @@ import (
 
 // JoinSession implements the method of this name.
 func (s *sessions) JoinSession(ctx context.Context, r *conversationv1.JoinSessionRequest) (*conversationv1.JoinSessionResponse, error) {
+	callOf(ctx).For = r.GetName()
 	id, err := session.ParseSession(r.GetSession())
 	if err != nil {
 		return nil, err
@@ -36,6 +37,7 @@ func (s *sessions) JoinSession(ctx context.Context, r *conversationv1.JoinSessio
 
 // LeaveSession implements the method of this name.
 func (s *sessions) LeaveSession(ctx context.Context, r *conversationv1.LeaveSessionRequest) (*conversationv1.LeaveSessionResponse, error) {
+	callOf(ctx).For = r.GetName()
 	id, err := session.ParseSession(r.GetSession())
 	if err != nil {
 		return nil, err
@@ -68,6 +70,7 @@ func (s *sessions) CreateTicket(ctx context.Context, r *conversationv1.CreateTic
 func (s *sessions) PublishMessage(
 	ctx context.Context, r *conversationv1.PublishMessageRequest,
 ) (*conversationv1.PublishMessageResponse, error) {
+	callOf(ctx).For = r.GetName()
 	id, err := session.ParseSession(r.GetSession())
 	if err != nil {
 		return nil, err

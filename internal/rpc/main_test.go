@@ -20,6 +20,7 @@ import (
 	conversationv1 "github.com/parleyhq/parley/gen/parley/conversation/v1"
 	"github.com/parleyhq/parley/internal/app"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/session"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,6 +31,10 @@ type server struct {
 
 	connection *grpc.ClientConn
 	rest       string // URL
+
+	// Of an edge alone:
+	target  string // where it is
+	service *session.Service
 }
 
 // start runs a server until the test ends.
@@ -98,9 +103,9 @@ func draft() *conversationv1.Session {
 }
 
 // create makes a session, and fails the test if it cannot be made.
-func (s *server) create(t *testing.T, session *conversationv1.Session) *conversationv1.Session {
+func (s *server) create(t *testing.T, made *conversationv1.Session) *conversationv1.Session {
 	t.Helper()
-	created, err := s.CreateSession(t.Context(), &conversationv1.CreateSessionRequest{Session: session})
+	created, err := s.CreateSession(t.Context(), &conversationv1.CreateSessionRequest{Session: made})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +29,10 @@ type Config struct {
 	Service *session.Service
 	Gate    *gate.Gate
 	Log     *slog.Logger
+
+	// Ready tells whether the server takes new work; nil: always. When it does not any more, streams whose clients do not
+	// take what is sent are not waited for.
+	Ready func() bool
 }
 
 // maxMessage is how large a request may be: as a body over HTTP.
@@ -39,76 +44,132 @@ const maxStreams = 1000
 // keepAlive is after how long without a sign of life a client is asked for one, so that half-open connections end.
 const keepAlive = 30 * time.Second
 
+// What a client may send before anyone reads it: so much of a call, and so much of all calls of a connection on the way.
+// Without a word gRPC would let both grow with the speed of the client.
+const (
+	callWindow       = 64 << 10
+	connectionWindow = 1 << 20
+)
+
+const (
+	handshakeTimeout = 10 * time.Second // for a connection to begin
+	idleTimeout      = 30 * time.Minute // for one without calls
+)
+
 // NewServer returns a gRPC server of the API, with health and reflection. The options are those of the listener.
 func NewServer(config Config, options ...grpc.ServerOption) *grpc.Server {
-	edge := &edge{Config: config}
+	return newServer(config, defaultTiming, options...)
+}
+
+func newServer(config Config, timing timing, options ...grpc.ServerOption) *grpc.Server {
+	edge := &edge{Config: config, timing: timing}
 	server := grpc.NewServer(append(options,
-		grpc.UnaryInterceptor(edge.unary),
-		grpc.StreamInterceptor(edge.stream),
+		grpc.InTapHandle(tapped),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.StaticStreamWindowSize(callWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxHeaderListSize(64<<10),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAlive}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAlive, MaxConnectionIdle: idleTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{PermitWithoutStream: true}),
 	)...)
-	conversationv1.RegisterSessionServiceServer(server, &sessions{service: config.Service})
-	healthv1.RegisterHealthServer(server, health.NewServer())
-	reflection.Register(server)
+	registrar := registrar{server, edge}
+	conversationv1.RegisterSessionServiceServer(registrar, &sessions{service: config.Service})
+	healthv1.RegisterHealthServer(registrar, health.NewServer())
+	reflection.Register(registrar)
 	return server
 }
 
+// registrar registers methods so that each goes through the edge before its request is read. Of a method with one request
+// gRPC would read the whole before it asks an interceptor: whoever asks, and however many requests never become whole.
+type registrar struct {
+	*grpc.Server
+
+	edge *edge
+}
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (r registrar) RegisterService(service *grpc.ServiceDesc, server any) {
+	through := *service
+	through.Methods, through.Streams = nil, slices.Clone(service.Streams)
+	for _, method := range service.Methods {
+		through.Streams = append(through.Streams, grpc.StreamDesc{StreamName: method.MethodName, Handler: handlerOf(method)})
+	}
+	for i, method := range through.Streams {
+		fullMethod := "/" + service.ServiceName + "/" + method.StreamName
+		through.Streams[i].Handler = func(server any, stream grpc.ServerStream) error {
+			return r.edge.serve(server, stream, fullMethod, method.Handler)
+		}
+	}
+	r.Server.RegisterService(&through, server)
+}
+
+// handlerOf is a method with one request and one answer as one of a stream.
+func handlerOf(method grpc.MethodDesc) grpc.StreamHandler {
+	return func(server any, stream grpc.ServerStream) error {
+		answer, err := method.Handler(server, stream.Context(), stream.RecvMsg, unary)
+		if err != nil {
+			return err
+		}
+		return stream.SendMsg(answer)
+	}
+}
+
 // edge is what all methods have in common.
-type edge struct{ Config }
+type edge struct {
+	Config
+
+	timing  timing
+	unnamed unnamed
+}
+
+// draining tells whether the server goes away.
+func (e *edge) draining() bool { return e.Ready != nil && !e.Ready() }
 
 type callKey struct{}
 
-// callOf is the call that a method answers.
-func callOf(ctx context.Context) *gate.Call { return ctx.Value(callKey{}).(*gate.Call) }
+// streamOf is the stream of the call that a method answers.
+func streamOf(ctx context.Context) *calledStream { return ctx.Value(callKey{}).(*calledStream) }
 
-// callerOf is who asks, as the interceptor found out.
+// callOf is the call that a method answers.
+func callOf(ctx context.Context) *gate.Call { return streamOf(ctx).call }
+
+// callerOf is who asks, as the edge found out.
 func callerOf(ctx context.Context) session.Caller { return callOf(ctx).Caller }
 
-func (e *edge) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
-	call, err := e.arrive(ctx, info.FullMethod)
-	defer func() { err = e.settle(ctx, call, info.FullMethod, recover(), err) }()
-	call.Session = sessionIn(request)
-	if err == nil {
-		err = enter(ctx, call, info.FullMethod)
-	}
-	if err == nil {
-		err = takeBody(call, request)
-	}
-	if err != nil {
+// unary is where a method with one request goes on when that has been read.
+func unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	stream := streamOf(ctx)
+	stream.call.Session = sessionIn(request)
+	if err := stream.takeBody(request); err != nil {
 		return nil, err
 	}
-	answer, err = handler(context.WithValue(ctx, callKey{}, call), request)
+	answer, err := handler(ctx, request)
 	if created, ok := answer.(*conversationv1.Session); ok && err == nil {
-		call.Session = created.GetSessionId() // which the server may have made
+		stream.call.Session = created.GetSessionId() // which the server may have made
 	}
 	return answer, err
 }
 
-func (e *edge) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+// serve is what every call goes through, before its request is read.
+func (e *edge) serve(server any, stream grpc.ServerStream, method string, handler grpc.StreamHandler) (err error) {
 	ctx := stream.Context()
-	call, err := e.arrive(ctx, info.FullMethod)
-	defer func() { err = e.settle(ctx, call, info.FullMethod, recover(), err) }()
-	if err == nil && call.Method != gate.SessionEvents { // of which the request may say who is asking, and is yet to come
-		err = enter(ctx, call, info.FullMethod)
-	}
+	call, err := e.arrive(ctx, method)
+	defer func() { err = e.settle(ctx, call, method, recover(), err) }()
 	if err != nil {
 		return err
 	}
-	return handler(server, &calledStream{ServerStream: stream, ctx: context.WithValue(ctx, callKey{}, call)})
+	called := &calledStream{ServerStream: stream, edge: e, call: call}
+	called.ctx = context.WithValue(ctx, callKey{}, called)
+	if call.Method != gate.SessionEvents || hasToken(ctx) { // else the request may say who is asking, and is yet to come
+		if called.named, err = enter(ctx, call, method); err != nil {
+			return err
+		}
+	}
+	return cutBy(ctx, handler(server, called))
 }
-
-type calledStream struct {
-	grpc.ServerStream
-
-	ctx context.Context //nolint:containedctx // it is how gRPC passes a stream's context on
-}
-
-func (s *calledStream) Context() context.Context { return s.ctx }
 
 // settle ends a call: it turns what the method ended with into the status that its client gets, and logs what is ours to
 // know.
