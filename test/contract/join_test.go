@@ -185,9 +185,9 @@ func TestAWrongSecretAnswersAsNoneWould(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pair[0].header.Del("Date")
-			pair[0].header.Del("X-Request-Id") // every answer has its own
+			pair[0].header.Del("X-Request-ID") // every answer has its own
 			pair[1].header.Del("Date")
-			pair[1].header.Del("X-Request-Id") // every answer has its own
+			pair[1].header.Del("X-Request-ID") // every answer has its own
 			if diff := cmp.Diff(pair[0], pair[1], cmp.AllowUnexported(answer{})); diff != "" {
 				t.Errorf("answer (-without +with a wrong secret):\n%s", diff)
 			}
@@ -407,9 +407,9 @@ func TestWhatHappensInAHiddenSessionIsLikeNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			one, other := ask(hidden), ask(unused)
 			one.header.Del("Date")
-			one.header.Del("X-Request-Id") // every answer has its own
+			one.header.Del("X-Request-ID") // every answer has its own
 			other.header.Del("Date")
-			other.header.Del("X-Request-Id") // every answer has its own
+			other.header.Del("X-Request-ID") // every answer has its own
 			if diff := cmp.Diff(other, one, cmp.AllowUnexported(answer{})); diff != "" {
 				t.Errorf("answer (-unused +hidden):\n%s", diff)
 			}

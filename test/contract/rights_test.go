@@ -92,9 +92,9 @@ func TestAHiddenSessionIsLikeNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			one, other := ask(hidden), ask(unused)
 			one.header.Del("Date")
-			one.header.Del("X-Request-Id") // every answer has its own
+			one.header.Del("X-Request-ID") // every answer has its own
 			other.header.Del("Date")
-			other.header.Del("X-Request-Id") // every answer has its own
+			other.header.Del("X-Request-ID") // every answer has its own
 			if diff := cmp.Diff(other, one, cmp.AllowUnexported(answer{})); diff != "" {
 				t.Errorf("answer (-unused +hidden):\n%s", diff)
 			}

@@ -1,0 +1,329 @@
+//go:build unix
+
+// Package pgtest gives tests a real PostgreSQL: a server of the installed binaries, in a temporary directory, that ends
+// with the tests.
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RequireVariable names an environment variable. If it is "require" then a test that needs PostgreSQL fails where it is
+// not installed; otherwise it is skipped.
+const RequireVariable = "PARLEY_TEST_POSTGRES"
+
+// Server is a running PostgreSQL.
+type Server struct {
+	settings  []string
+	binaries  string // the directory of initdb and postgres
+	dir       string // has the data, the socket and the log
+	owner     *syscall.Credential
+	databases atomic.Int64
+
+	admin sync.Mutex // is held while a database is made or dropped
+
+	mu      sync.Mutex // guards process and exited
+	process *os.Process
+	exited  chan struct{} // closed once the process has ended
+}
+
+// shared is the server of all tests of the process that do not need one of their own.
+var shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+// Tests wraps what TestMain runs: the server of the tests is stopped after the last.
+func Tests(m interface{ Run() int }) interface{ Run() int } { return tests{m} }
+
+type tests struct{ tests interface{ Run() int } }
+
+// Run runs the tests, and stops the server.
+func (t tests) Run() int {
+	defer func() {
+		if shared.server != nil {
+			_ = shared.server.stop()
+		}
+	}()
+	return t.tests.Run()
+}
+
+// Database makes an empty database, which the test's end drops, and returns its URL.
+func Database(tb testing.TB) string {
+	tb.Helper()
+	shared.once.Do(func() { shared.server, shared.err = start() })
+	return check(tb, shared.server, shared.err).Database(tb)
+}
+
+// Start starts a server for one test, which may do with it what it likes, with settings such as "fsync=on" in the place of
+// those that are quick.
+func Start(tb testing.TB, settings ...string) *Server {
+	tb.Helper()
+	server, err := start(settings...)
+	check(tb, server, err)
+	tb.Cleanup(func() {
+		if err := server.stop(); err != nil {
+			tb.Errorf("stopping PostgreSQL: %v", err)
+		}
+	})
+	return server
+}
+
+var errMissing = errors.New("PostgreSQL's initdb and postgres are not installed, neither in PATH nor in /usr/lib/postgresql")
+
+// check ends the test without a server.
+func check(tb testing.TB, server *Server, err error) *Server {
+	tb.Helper()
+	if errors.Is(err, errMissing) && os.Getenv(RequireVariable) != "require" {
+		tb.Skip(err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return server
+}
+
+func start(settings ...string) (_ *Server, err error) {
+	s := &Server{settings: append(slices.Clip(quick), settings...)}
+	if s.binaries, err = binaries(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("/tmp", "pgtest"); err != nil { // a socket's path must be short
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	if err := s.giveAway(); err != nil {
+		return nil, err
+	}
+	if err := s.initialize(); err != nil {
+		return nil, err
+	}
+	return s, s.run()
+}
+
+// binaries is the directory of PostgreSQL's programs.
+func binaries() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil {
+		return "", err
+	}
+	slices.Reverse(found) // the newest first
+	if path, err := exec.LookPath("postgres"); err == nil {
+		found = append([]string{path}, found...)
+	}
+	for _, path := range found {
+		resolved, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(resolved), "initdb")); err == nil {
+			return filepath.Dir(resolved), nil
+		}
+	}
+	return "", errMissing
+}
+
+// giveAway gives the directory to a user who is not root: PostgreSQL refuses to run as root.
+func (s *Server) giveAway() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	owner, err := user.Lookup("postgres")
+	if err != nil {
+		owner, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(owner.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(owner.Gid)
+	if err != nil {
+		return err
+	}
+	s.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(s.dir, uid, gid)
+}
+
+// command is a program of PostgreSQL's. It ends when this process does, however that ends.
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	command := exec.CommandContext(context.Background(), filepath.Join(s.binaries, name), args...) //nolint:gosec // a program of PostgreSQL's
+	command.Dir = s.dir
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Setpgid: true}
+	dieWithParent(command.SysProcAttr)
+	return command
+}
+
+func (s *Server) initialize() error {
+	command := s.command("initdb", "--pgdata", s.data(), "--username", userName, "--auth", "trust", "--encoding", "UTF8",
+		"--locale", "C", "--no-sync")
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, output)
+	}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+const userName = "parley"
+
+// quick are the settings for tests: what is lost when the machine crashes may be lost.
+var quick = []string{
+	"listen_addresses=", "max_connections=500", "shared_buffers=64MB", "fsync=off", "full_page_writes=off", "wal_level=minimal",
+	"max_wal_senders=0",
+}
+
+// run runs the server until it is killed, and returns once it answers.
+func (s *Server) run() error {
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	args := []string{"-D", s.data(), "-k", s.dir}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	command := s.command("postgres", args...)
+	command.Stdout, command.Stderr = log, log
+	exited := make(chan struct{})
+	started := make(chan error)
+	go func() {
+		// The kernel counts the death of the thread that started the server as that of its parent.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait() // it is killed: that is no error
+		}
+		close(exited)
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.process, s.exited = command.Process, exited
+	s.mu.Unlock()
+	return s.await(exited, log)
+}
+
+// await waits until the server answers.
+func (s *Server) await(exited <-chan struct{}, log io.ReadSeeker) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.url("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-exited:
+			return fmt.Errorf("PostgreSQL ended: %s", tail(log))
+		case <-ctx.Done():
+			return fmt.Errorf("PostgreSQL does not answer: %w: %s", err, tail(log))
+		}
+	}
+}
+
+// tail is the end of a log.
+func tail(log io.ReadSeeker) []byte {
+	const most = 4096
+	if _, err := log.Seek(0, io.SeekStart); err != nil {
+		return nil
+	}
+	all, err := io.ReadAll(log)
+	if err != nil {
+		return nil
+	}
+	return bytes.TrimSpace(all[max(0, len(all)-most):])
+}
+
+// Restart kills the server, as a crash would, and starts it again on what is on the disk.
+func (s *Server) Restart() error {
+	s.kill()
+	return s.run()
+}
+
+func (s *Server) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Signal(syscall.SIGQUIT) // fails if it has ended
+	<-s.exited
+	s.process = nil
+}
+
+func (s *Server) stop() error {
+	s.kill()
+	return os.RemoveAll(s.dir)
+}
+
+// Socket is the path of the socket that the server listens on.
+func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL.5432") }
+
+func (s *Server) url(database string) string {
+	query := url.Values{"host": {s.dir}, "user": {userName}, "port": {"5432"}}
+	return (&url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: query.Encode()}).String()
+}
+
+// Database makes an empty database, which the test's end drops, and returns its URL.
+func (s *Server) Database(tb testing.TB) string {
+	tb.Helper()
+	name := "test_" + strconv.FormatInt(s.databases.Add(1), 10)
+	if err := s.exec("CREATE DATABASE " + name); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+			tb.Errorf("dropping a test's database: %v", err)
+		}
+	})
+	return s.url(name)
+}
+
+// exec runs a statement that is about databases: one at a time, since they get into each other's way.
+func (s *Server) exec(statement string) (err error) {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.url("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
