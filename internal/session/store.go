@@ -1,6 +1,9 @@
 package session
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Store keeps sessions. Engines implement it; Service is its one user.
 //
@@ -174,6 +177,27 @@ type Change struct {
 	// Digest is kept with the write's Request. A Change of kind Nothing is kept, too, if it has one: it says that the
 	// request was done, and that there was nothing to do.
 	Digest Digest
+}
+
+// CheckEvents is an error unless the events of an Append or an Update follow the log's head without a hole: engines ask
+// before they store them.
+func (c *Change) CheckEvents(current *Record) error {
+	if c.Record.UID != current.UID || c.Record.ID != current.ID {
+		return fmt.Errorf("it puts %v in the place of %v", c.Record.UID, current.UID)
+	}
+	last := current.Head.Sequence
+	for _, ev := range c.Events {
+		if ev.Sequence == 0 {
+			continue
+		}
+		if last++; ev.Sequence != last || ev.UID != current.UID {
+			return fmt.Errorf("the event %d of %v stands where %d of %v is to be", ev.Sequence, ev.UID, last, current.UID)
+		}
+	}
+	if c.Record.Head.Sequence != last {
+		return fmt.Errorf("the head is %d, and the last event %d", c.Record.Head.Sequence, last)
+	}
+	return nil
 }
 
 // ChangeKind says what a Change does.

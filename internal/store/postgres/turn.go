@@ -181,7 +181,7 @@ func (t *turn) check(s *scene) error {
 	case session.Create:
 		return t.checkCreate(s)
 	case session.Update, session.Append:
-		return checkEvents(current, change)
+		return change.CheckEvents(current)
 	case session.End:
 		if len(change.Events) != 1 || !change.Events[0].Kind.Ends() || change.Events[0].Sequence != current.Head.Sequence+1 {
 			return fmt.Errorf("a session with the sequence %d does not end with one event that follows", current.Head.Sequence)
@@ -200,26 +200,6 @@ func (t *turn) checkCreate(s *scene) error {
 	}
 	if record.Head != (session.Head{Sequence: 1}) {
 		return fmt.Errorf("a new session has the head %+v", record.Head)
-	}
-	return nil
-}
-
-// checkEvents makes sure that the events follow the log's head without a hole.
-func checkEvents(current *session.Record, change *session.Change) error {
-	if change.Record.UID != current.UID || change.Record.ID != current.ID {
-		return fmt.Errorf("it puts %v in the place of %v", change.Record.UID, current.UID)
-	}
-	last := current.Head.Sequence
-	for _, ev := range change.Events {
-		if ev.Sequence == 0 {
-			continue
-		}
-		if last++; ev.Sequence != last || ev.UID != current.UID {
-			return fmt.Errorf("the event %d of %v stands where %d of %v is to be", ev.Sequence, ev.UID, last, current.UID)
-		}
-	}
-	if change.Record.Head.Sequence != last {
-		return fmt.Errorf("the head is %d, and the last event %d", change.Record.Head.Sequence, last)
 	}
 	return nil
 }

@@ -185,7 +185,7 @@ func (t *turn) check() error {
 		}
 		return nil
 	case session.Update, session.Append:
-		return checkEvents(current, change)
+		return change.CheckEvents(current)
 	case session.End:
 		if len(change.Events) != 1 || !change.Events[0].Kind.Ends() || change.Events[0].Sequence != current.Head.Sequence+1 {
 			return fmt.Errorf("a session with the sequence %d does not end with one event that follows", current.Head.Sequence)
@@ -194,26 +194,6 @@ func (t *turn) check() error {
 	default:
 		return fmt.Errorf("its kind is %d", change.Kind)
 	}
-}
-
-// checkEvents makes sure that the events follow the log's head without a hole.
-func checkEvents(current *session.Record, change *session.Change) error {
-	if change.Record.UID != current.UID || change.Record.ID != current.ID {
-		return fmt.Errorf("it puts %v in the place of %v", change.Record.UID, current.UID)
-	}
-	last := current.Head.Sequence
-	for _, ev := range change.Events {
-		if ev.Sequence == 0 {
-			continue
-		}
-		if last++; ev.Sequence != last || ev.UID != current.UID {
-			return fmt.Errorf("the event %d of %v stands where %d of %v is to be", ev.Sequence, ev.UID, last, current.UID)
-		}
-	}
-	if change.Record.Head.Sequence != last {
-		return fmt.Errorf("the head is %d, and the last event %d", change.Record.Head.Sequence, last)
-	}
-	return nil
 }
 
 // single tells whether the write is done by at most one statement, which is atomic by itself.
