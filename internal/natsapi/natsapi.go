@@ -46,6 +46,7 @@ type Config struct {
 const (
 	defaultInFlight = 256
 	requestTime     = 30 * time.Second // for a request to be answered
+	flushTime       = 5 * time.Second  // for the server to take what is sent to it
 	refusedTime     = time.Second      // after which one that found no room may be sent again
 )
 
@@ -101,7 +102,8 @@ func New(config Config) (*API, error) {
 	return a, nil
 }
 
-// Start answers requests from now on. When it has returned, the server knows of all subjects.
+// Start answers requests from now on. When it has returned, the server knows of all subjects, if it is there: else it
+// learns of them when it comes.
 func (a *API) Start(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -127,7 +129,10 @@ func (a *API) Start(ctx context.Context) error {
 			return fmt.Errorf("natsapi: %w", err)
 		}
 	}
-	if err := a.Conn.FlushWithContext(ctx); err != nil {
+	if !a.Conn.IsConnected() {
+		return nil
+	}
+	if err := a.flush(ctx); err != nil {
 		return fmt.Errorf("natsapi: the subjects are not confirmed: %w", err)
 	}
 	return nil
@@ -167,7 +172,7 @@ func (a *API) Drain(ctx context.Context) error {
 
 // settle waits until what the server had sent before it knew that nothing more is wanted is answered, and sent.
 func (a *API) settle(ctx context.Context) error {
-	if err := a.Conn.FlushWithContext(ctx); err != nil {
+	if err := a.flush(ctx); err != nil {
 		return err
 	}
 	settled := make(chan struct{})
@@ -182,10 +187,17 @@ func (a *API) settle(ctx context.Context) error {
 	}
 	select {
 	case <-settled:
-		return a.Conn.FlushWithContext(ctx)
+		return a.flush(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// flush returns when the server has what was sent to it.
+func (a *API) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	return a.Conn.FlushWithContext(ctx)
 }
 
 // Close ends everything: what is still being answered is given up. The mirror sends what it has. After Close nothing may

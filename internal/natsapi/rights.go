@@ -56,7 +56,7 @@ func newRights(api *API) *rights {
 	}
 }
 
-// enter adds a client, and grants it the mirrors of the sessions whose logs it may read.
+// enter adds a client, in the place of what it was before if it says anew who it is, and grants it the mirrors of the sessions whose logs it may read.
 func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, grant *Grant) error {
 	c := &client{caller: caller, touched: make(map[session.UID]struct{})}
 	r.mu.Lock()
@@ -75,6 +75,7 @@ func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, gr
 	if err != nil {
 		return err
 	}
+	r.remove(id)
 	r.clients[id] = c
 	for _, record := range followed {
 		grant.Subscribe = append(grant.Subscribe, mirrorSubject(record.ID, ">"))
@@ -104,6 +105,11 @@ func (r *rights) followed(ctx context.Context, caller session.Caller) ([]*sessio
 func (r *rights) forget(id uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.remove(id)
+}
+
+// remove removes a client, if there is such. r.mu is held.
+func (r *rights) remove(id uint64) {
 	c := r.clients[id]
 	if c == nil {
 		return
