@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,7 @@ type rig struct {
 	rest    http.Handler
 	record  *lines // what the audit has
 	log     *lines
+	deaf    atomic.Bool // the edge is not told what is committed
 }
 
 // lines is a log that can be read while it is written.
@@ -116,7 +118,9 @@ func start(t *testing.T, change ...func(*settings)) *rig {
 	hub := tail.New(tail.Options{Log: reader})
 	store, err := sqlite.Open(t.Context(), sqlite.Config{Dir: t.TempDir(), Keys: keys, Log: log, Committed: func(events []*session.Event) {
 		hub.Committed(events)
-		r.api.Committed(events)
+		if !r.deaf.Load() {
+			r.api.Committed(events)
+		}
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -306,6 +310,16 @@ func draft(sessionType int, owners ...string) string {
 func (c *client) create(t *testing.T, id string, sessionType int) {
 	t.Helper()
 	c.must(t, "parley.v1.sessions."+id+".create", `{"session":`+draft(sessionType, c.user)+`}`)
+}
+
+// recordOf is a session.
+func (r *rig) recordOf(t *testing.T, id string) *session.Record {
+	t.Helper()
+	record, err := r.service.Get(t.Context(), session.Caller{Admin: true}, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
 }
 
 // eventually waits until the condition holds.
