@@ -171,7 +171,7 @@ func clusterOptions(options *server.Options, config Config) (err error) {
 	cluster.Username, cluster.Password = routeUser, config.RouteSecret
 	cluster.TLSConfig = config.ClusterTLS
 	cluster.AuthTimeout = authSeconds
-	cluster.PinnedAccounts = []string{nodesAccount} // clients who are too fast do not hold up nodes
+	cluster.PoolSize = -1 // one connection: of several, some may not come back after a server did (nats-server 2.15)
 	cluster.NoAdvertise = config.Listen == ""
 	if cluster.Host, cluster.Port, err = hostPort(config.Cluster); err != nil {
 		return err
