@@ -3,11 +3,15 @@ package natsapi_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/parleyhq/parley/internal/natsapi"
@@ -341,5 +345,114 @@ func TestAForgedEventChangesNothing(t *testing.T) {
 	}
 	if got := ada.must(t, sessions+"s.messages", ""); len(got["messages"].([]any)) != 0 {
 		t.Errorf("messages = %v", got)
+	}
+}
+
+func TestTheNewestSessionsAreFollowed(t *testing.T) {
+	r := start(t)
+	ada := r.connect(t, "ada")
+	const count = 120 // more than are looked up at once
+	var want []string
+	for i := range count {
+		id := fmt.Sprintf("s%d", i)
+		ada.create(t, id, 2)
+		want = append(want, id)
+	}
+	slices.Reverse(want)
+	for _, most := range []int{1, 110, 1000} {
+		records, err := r.service.Followed(t.Context(), session.Caller{User: "ada"}, most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, record := range records {
+			got = append(got, record.ID)
+		}
+		if diff := cmp.Diff(want[:min(most, count)], got); diff != "" {
+			t.Errorf("the newest %d (-want +got):\n%s", most, diff)
+		}
+	}
+}
+
+// A server of the robot's own is a leaf of ours. What connects there needs no credential for NATS.
+func TestALeafNodesClientsHaveItsRights(t *testing.T) {
+	r := start(t)
+	robot := r.connect(t, "robot")
+	robot.create(t, "mine", 2)
+	robot.must(t, sessions+"mine.join", "")
+	r.connect(t, "ada").create(t, "adas", 2)
+	leaf, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{
+			URLs: []*url.URL{{Scheme: "nats-leaf", User: url.User("robot"), Host: r.bus.LeafAddress()}},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf.Start()
+	defer func() {
+		leaf.Shutdown()
+		leaf.WaitForShutdown()
+	}()
+	eventually(t, "the leaf is connected", func() bool { return leaf.NumLeafNodes() == 1 })
+	local := &client{user: "robot", ended: make(chan struct{})}
+	local.Conn, err = nats.Connect(leaf.ClientURL(), nats.CustomInboxPrefix(natsapi.InboxPrefix("robot")),
+		nats.ClosedHandler(func(*nats.Conn) { close(local.ended) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		local.Close()
+		<-local.ended
+	}()
+	heard := local.listen(t, sessions+"*.events.1")
+	eventually(t, "an answer through the leaf", func() bool { // which learns of our subjects in a moment
+		_, err := local.RequestMsg(local.message(sessions+"mine.get", ""), time.Second)
+		return err == nil
+	})
+	eventually(t, "an event through the leaf", func() bool {
+		local.must(t, sessions+"mine.publish", `{"message":{"text":"x"}}`)
+		_, err := heard.NextMsg(50 * time.Millisecond)
+		return err == nil
+	})
+	if got := local.ask(t, sessions+"adas.get", ""); got.code != 404 {
+		t.Errorf("another's session = %d %s", got.code, got.body)
+	}
+}
+
+// What ends while a client is let in is either not granted, or ends the connection.
+func TestARightThatEndsWhileItIsGranted(t *testing.T) {
+	var mu sync.Mutex
+	cut := map[uint64]bool{}
+	r := start(t, func(s *settings) {
+		s.api.Disconnect = func(id uint64) {
+			mu.Lock()
+			defer mu.Unlock()
+			cut[id] = true
+		}
+	})
+	owner, bob := r.connect(t, "ada"), r.connect(t, "bob")
+	for i := range 40 {
+		id := fmt.Sprintf("s%d", i)
+		owner.create(t, id, 1)
+		bob.must(t, sessions+id+".join", "")
+		owner.must(t, sessions+id+".update", `{"session":{"sessionType":2}}`)
+		connection := uint64(1<<40 + i)
+		var left sync.WaitGroup
+		left.Go(func() { bob.must(t, sessions+id+".leave", "") })
+		grant, err := r.api.Admit(t.Context(), natsapi.Client{ID: connection, Token: "bob"})
+		left.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(grant.Subscribe, sessions+id+".events.>") {
+			eventually(t, "the connection is cut", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return cut[connection]
+			})
+		}
+		r.api.Gone(connection)
 	}
 }

@@ -109,7 +109,7 @@ func start(t *testing.T, change ...func(*settings)) *rig {
 	}
 	r := &rig{record: new(lines), log: new(lines)}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	bus, err := natsbus.Open(t.Context(), natsbus.Config{Listen: "127.0.0.1:0", Log: log})
+	bus, err := natsbus.Open(t.Context(), natsbus.Config{Listen: "127.0.0.1:0", Leaf: "127.0.0.1:0", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,10 @@ func start(t *testing.T, change ...func(*settings)) *rig {
 	})
 	handler := rest.NewHandler(rest.Config{Service: r.service, Gate: entry, Log: log, Ready: func() bool { return true }})
 	r.rest = handler
-	s.api.Conn, s.api.Service, s.api.Gate, s.api.Log, s.api.Disconnect = bus.Clients(), r.service, entry, log, bus.Disconnect
+	s.api.Conn, s.api.Service, s.api.Gate, s.api.Log = bus.Clients(), r.service, entry, log
+	if s.api.Disconnect == nil {
+		s.api.Disconnect = bus.Disconnect
+	}
 	if r.api, err = natsapi.New(s.api); err != nil {
 		t.Fatal(err)
 	}
