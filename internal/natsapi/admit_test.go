@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/natsapi"
 	"github.com/parleyhq/parley/internal/session"
 )
@@ -421,38 +422,51 @@ func TestALeafNodesClientsHaveItsRights(t *testing.T) {
 	}
 }
 
-// What ends while a client is let in is either not granted, or ends the connection.
+// What ends after it was read, and before the client is known.
 func TestARightThatEndsWhileItIsGranted(t *testing.T) {
-	var mu sync.Mutex
-	cut := map[uint64]bool{}
-	r := start(t, func(s *settings) {
-		s.api.Disconnect = func(id uint64) {
-			mu.Lock()
-			defer mu.Unlock()
-			cut[id] = true
-		}
-	})
+	cut := make(chan uint64, 10)
+	r := start(t, func(s *settings) { s.api.Disconnect = func(id uint64) { cut <- id } })
 	owner, bob := r.connect(t, "ada"), r.connect(t, "bob")
-	for i := range 40 {
-		id := fmt.Sprintf("s%d", i)
-		owner.create(t, id, 1)
-		bob.must(t, sessions+id+".join", "")
-		owner.must(t, sessions+id+".update", `{"session":{"sessionType":2}}`)
-		connection := uint64(1<<40 + i)
-		var left sync.WaitGroup
-		left.Go(func() { bob.must(t, sessions+id+".leave", "") })
-		grant, err := r.api.Admit(t.Context(), natsapi.Client{ID: connection, Token: "bob"})
-		left.Wait()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if slices.Contains(grant.Subscribe, sessions+id+".events.>") {
-			eventually(t, "the connection is cut", func() bool {
-				mu.Lock()
-				defer mu.Unlock()
-				return cut[connection]
+	owner.create(t, "s", 1)
+	bob.must(t, sessions+"s.join", "")
+	var once sync.Once
+	hook := func(method string) {
+		if method == "list" {
+			once.Do(func() {
+				owner.must(t, sessions+"s.update", `{"session":{"sessionType":2}}`)
+				owner.must(t, sessions+"s.leave", `{"name":"bob"}`)
 			})
 		}
-		r.api.Gone(connection)
+	}
+	r.store.read.Store(&hook)
+	const connection = 1 << 40
+	grant, err := r.api.Admit(t.Context(), natsapi.Client{ID: connection, Token: "bob"})
+	if err != nil || !slices.Contains(grant.Subscribe, sessions+"s.events.>") {
+		t.Fatalf("grant = %+v, %v, want what was to be read then", grant, err)
+	}
+	for id := uint64(0); id != connection; { // the other one of bob's was not granted the session
+		select {
+		case id = <-cut:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the connection is not cut")
+		}
+	}
+	r.api.Gone(connection)
+}
+
+func TestAKeyThatIsRevokedWhileItsClientIsLetIn(t *testing.T) {
+	r := start(t)
+	hook := func(method string) {
+		if method == "list" {
+			r.api.RevokeKey("key-1") // the service has looked at the key before it is told
+		}
+	}
+	r.store.read.Store(&hook)
+	_, err := r.api.Admit(t.Context(), natsapi.Client{ID: 1 << 40, Token: "key-1"})
+	if !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("%v, want that the key is revoked", err)
+	}
+	if _, err := r.api.Admit(t.Context(), natsapi.Client{ID: 1<<40 + 1, Token: "key-2"}); err != nil {
+		t.Error(err)
 	}
 }

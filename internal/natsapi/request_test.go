@@ -410,6 +410,34 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+func TestBytesInFlight(t *testing.T) {
+	r := start(t, func(s *settings) { s.limits = limit.Config{BytesInFlight: 1 << 20} })
+	ada := r.connect(t, "ada")
+	ada.create(t, "s", 1)
+	entered, hold := make(chan struct{}, 10), make(chan struct{})
+	hook := func(string) {
+		entered <- struct{}{}
+		<-hold
+	}
+	r.store.read.Store(&hook)
+	body := strings.Repeat(" ", 600<<10)
+	waiting := ada.listen(t, ada.NewInbox())
+	m := ada.message(sessions+"s.get", body)
+	m.Reply = waiting.Subject
+	if err := ada.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	if got := ada.ask(t, sessions+"s.get", body); got.code != 429 || got.reason != "QUOTA_BYTES" {
+		t.Errorf("the second = %d %s", got.code, got.body)
+	}
+	close(hold)
+	if got := next(t, waiting); got.Header.Get("Nats-Service-Error-Code") != "" {
+		t.Errorf("the first = %s", got.Data)
+	}
+	ada.must(t, sessions+"s.get", body)
+}
+
 func TestAPageThatNATSDoesNotCarryIsMadeShorter(t *testing.T) {
 	ada := start(t).connect(t, "ada")
 	ada.create(t, "s", 1)

@@ -66,7 +66,35 @@ type rig struct {
 	rest    http.Handler
 	record  *lines // what the audit has
 	log     *lines
+	store   *hookedStore
 	deaf    atomic.Bool // the edge is not told what is committed
+}
+
+// hookedStore lets a test do something while a read is under way.
+type hookedStore struct {
+	session.Store
+
+	read atomic.Pointer[func(method string)] // is called when a read has its result
+}
+
+func (s *hookedStore) hook(method string) {
+	if f := s.read.Load(); f != nil {
+		(*f)(method)
+	}
+}
+
+// Get implements session.Store.
+func (s *hookedStore) Get(ctx context.Context, id, user string) (*session.Record, *session.Member, error) {
+	record, member, err := s.Store.Get(ctx, id, user)
+	s.hook("get")
+	return record, member, err
+}
+
+// List implements session.Store.
+func (s *hookedStore) List(ctx context.Context, q *session.Query) (*session.Page, error) {
+	page, err := s.Store.List(ctx, q)
+	s.hook("list")
+	return page, err
 }
 
 // lines is a log that can be read while it is written.
@@ -127,7 +155,8 @@ func start(t *testing.T, change ...func(*settings)) *rig {
 		t.Fatal(err)
 	}
 	reader.store = store
-	r.service = session.NewService(store, hub, keys)
+	r.store = &hookedStore{Store: store}
+	r.service = session.NewService(r.store, hub, keys)
 	entry := gate.New(gate.Config{
 		Auth: s.auth, Tickets: r.service, Limits: limit.New(s.limits), Audit: slog.New(slog.NewTextHandler(r.record, nil)),
 	})
