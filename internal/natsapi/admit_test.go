@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	conversationv1 "github.com/parleyhq/parley/gen/parley/conversation/v1"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/natsapi"
 	"github.com/parleyhq/parley/internal/session"
@@ -195,6 +196,34 @@ func TestTheMirrorHasWhatTheStreamsHave(t *testing.T) {
 		if got := read(own); got != w {
 			t.Errorf("the owner gets %+v, want %+v", got, w)
 		}
+	}
+}
+
+// Whoever was away asks for what came after the last event that they have heard.
+func TestWhoMissedEventsAsksFromTheCursor(t *testing.T) {
+	r := start(t)
+	r.connect(t, "ada").create(t, "s", 1)
+	ada := r.connect(t, "ada")
+	ada.must(t, sessions+"s.join", "")
+	heard := ada.listen(t, sessions+"s.events.1")
+	ada.must(t, sessions+"s.publish", `{"message":{"text":"heard"}}`)
+	cursor := next(t, heard).Header.Get("Parley-Cursor")
+	if err := heard.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"m1", "m2"} {
+		ada.must(t, sessions+"s.publish", `{"message":{"text":"missed","messageId":"`+id+`"}}`)
+	}
+	var got []string
+	for _, message := range ada.must(t, sessions+"s.messages", `{"cursor":"`+cursor+`"}`)["messages"].([]any) {
+		got = append(got, message.(map[string]any)["messageId"].(string))
+	}
+	if diff := cmp.Diff([]string{"m1", "m2"}, got); diff != "" {
+		t.Errorf("what was missed (-want +got):\n%s", diff)
+	}
+	inProtobuf := new(conversationv1.ListMessagesResponse)
+	if status := call(t, ada, "s.messages", &conversationv1.ListMessagesRequest{Cursor: cursor}, inProtobuf); status != nil || len(inProtobuf.GetMessages()) != 2 {
+		t.Errorf("in protobuf: %v, %v", inProtobuf, status)
 	}
 }
 

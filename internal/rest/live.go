@@ -107,7 +107,7 @@ func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, call *gate.
 }
 
 func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
-	list, err := parseList(r)
+	list, q, err := parseList(r, "cursor")
 	if err != nil {
 		return err
 	}
@@ -117,6 +117,7 @@ func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, call *gat
 		PageToken: list.PageToken,
 		Filter:    list.Filter,
 		OrderBy:   list.OrderBy,
+		Cursor:    q.get("cursor"),
 	})
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, call *gat
 }
 
 func (h *handler) listMembers(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
-	list, err := parseList(r)
+	list, _, err := parseList(r)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (h *handler) getSession(w http.ResponseWriter, r *http.Request, call *gate.
 }
 
 func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
-	list, err := parseList(r)
+	list, _, err := parseList(r)
 	if err != nil {
 		return err
 	}
@@ -56,11 +56,11 @@ func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, call *gat
 	return nil
 }
 
-// parseList reads the parameters that all lists have.
-func parseList(r *http.Request) (list session.ListRequest, err error) {
-	q, err := parseQuery(r, "pageSize", "pageToken", "filter", "orderBy")
+// parseList reads the parameters that all lists have, and the others that this one has.
+func parseList(r *http.Request, others ...string) (list session.ListRequest, q query, err error) {
+	q, err = parseQuery(r, append([]string{"pageSize", "pageToken", "filter", "orderBy"}, others...)...)
 	if err != nil {
-		return list, err
+		return list, q, err
 	}
 	size, err := q.int32("pageSize")
 	return session.ListRequest{
@@ -68,7 +68,7 @@ func parseList(r *http.Request) (list session.ListRequest, err error) {
 		PageToken: q.get("pageToken"),
 		Filter:    q.get("filter"),
 		OrderBy:   q.get("orderBy"),
-	}, err
+	}, q, err
 }
 
 func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, call *gate.Call) error {

@@ -106,6 +106,7 @@ func (s *sessions) ListMessages(ctx context.Context, r *conversationv1.ListMessa
 		PageToken: r.GetPageToken(),
 		Filter:    r.GetFilter(),
 		OrderBy:   r.GetOrderBy(),
+		Cursor:    r.GetCursor(),
 	})
 	if err != nil {
 		return nil, err

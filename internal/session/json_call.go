@@ -55,12 +55,13 @@ const (
 )
 
 var (
-	getCallFields           = callFields(nameField, newFields[struct{}](""))
-	deleteCallFields        = callFields(nameField, deleteFields)
-	joinCallFields          = callFields(sessionField, joinFields)
-	leaveCallFields         = callFields(sessionField, leaveFields)
-	publishCallFields       = callFields(sessionField, publishFields)
-	listOfSessionCallFields = callFields(sessionField, listFields)
+	getCallFields          = callFields(nameField, newFields[struct{}](""))
+	deleteCallFields       = callFields(nameField, deleteFields)
+	joinCallFields         = callFields(sessionField, joinFields)
+	leaveCallFields        = callFields(sessionField, leaveFields)
+	publishCallFields      = callFields(sessionField, publishFields)
+	listMessagesCallFields = callFields(sessionField, listMessagesFields)
+	listMembersCallFields  = callFields(sessionField, listFields)
 )
 
 var deleteFields = newFields("",
@@ -69,14 +70,27 @@ var deleteFields = newFields("",
 )
 
 var listFields = newFields("",
-	field[listRequest]{name: "pageSize", read: func(d *decoder, r *listRequest, path string) (err error) {
-		r.PageSize, err = d.int32(at(path), int32Rule)
-		return err
-	}},
+	numberField("pageSize", func(r *listRequest) *int32 { return &r.PageSize }),
 	textField("pageToken", func(r *listRequest) *string { return &r.PageToken }),
 	textField("filter", func(r *listRequest) *string { return &r.Filter }),
 	textField("orderBy", func(r *listRequest) *string { return &r.OrderBy }),
 )
+
+var listMessagesFields = newFields("",
+	numberField("pageSize", func(r *ListMessagesRequest) *int32 { return &r.PageSize }),
+	textField("pageToken", func(r *ListMessagesRequest) *string { return &r.PageToken }),
+	textField("filter", func(r *ListMessagesRequest) *string { return &r.Filter }),
+	textField("orderBy", func(r *ListMessagesRequest) *string { return &r.OrderBy }),
+	textField("cursor", func(r *ListMessagesRequest) *string { return &r.Cursor }),
+)
+
+// numberField is a field that is an integer.
+func numberField[T any](name string, of func(*T) *int32) field[T] {
+	return field[T]{name: name, read: func(d *decoder, to *T, path string) (err error) {
+		*of(to), err = d.int32(at(path), int32Rule)
+		return err
+	}}
+}
 
 var createCallFields = newFields("",
 	field[CreateRequest]{name: sessionField, read: func(d *decoder, r *CreateRequest, _ string) error { return d.draft(&r.Draft) }},
@@ -224,12 +238,12 @@ func DecodePublishCall(body []byte, id string) (*PublishRequest, error) {
 
 // DecodeListMessagesCall reads a ListMessagesRequest.
 func DecodeListMessagesCall(body []byte, id string) (*ListMessagesRequest, error) {
-	request, err := decodeCall(body, listOfSessionCallFields, sessionField, NamePrefix+id)
+	request, err := decodeCall(body, listMessagesCallFields, sessionField, NamePrefix+id)
 	if err != nil {
 		return nil, err
 	}
 	request.ID = id
-	return (*ListMessagesRequest)(request), nil
+	return request, nil
 }
 
 // DecodeGetMessageCall reads a GetMessageRequest for a message of the session.
@@ -240,7 +254,7 @@ func DecodeGetMessageCall(body []byte, id, messageID string) error {
 
 // DecodeListMembersCall reads a ListMembersRequest.
 func DecodeListMembersCall(body []byte, id string) (*ListMembersRequest, error) {
-	request, err := decodeCall(body, listOfSessionCallFields, sessionField, NamePrefix+id)
+	request, err := decodeCall(body, listMembersCallFields, sessionField, NamePrefix+id)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,9 @@ type ListMessagesRequest struct {
 	PageToken string
 	Filter    string // AIP-160, over channel, sender, createTime
 	OrderBy   string // "sequence", or "sequence desc"
+
+	// Cursor is after which event the first page begins, in the order of sequence; empty or Beginning: with the oldest.
+	Cursor string
 }
 
 // ListMessagesResult is a page of messages.
@@ -38,12 +41,27 @@ type ListMembersResult struct {
 
 // ListMessages returns a page of the messages that are in a session's log.
 //
-// Faults: InvalidArgument for a filter, an order, a size or a token that cannot be served; NotFound; PermissionDenied
-// BLOCKED, NOT_A_MEMBER.
+// Faults: InvalidArgument for a filter, an order, a size, a token or a cursor that cannot be served; NotFound;
+// PermissionDenied BLOCKED, NOT_A_MEMBER; Aborted UID_MISMATCH for a cursor of an earlier session of this id.
 func (s *Service) ListMessages(ctx context.Context, caller Caller, r ListMessagesRequest) (ListMessagesResult, error) {
-	list, err := s.beginList(ctx, caller, messageLists, listRequest(r))
+	var violations fault.Violations
+	var from Cursor
+	if r.Cursor != "" && r.Cursor != Beginning {
+		var err error
+		if from, err = ParseCursor(r.Cursor); err != nil {
+			violations = fault.From(err).Violations
+		}
+	}
+	list, err := s.beginList(ctx, caller, messageLists, listRequest{
+		ID: r.ID, PageSize: r.PageSize, PageToken: r.PageToken, Filter: r.Filter, OrderBy: r.OrderBy,
+	}, violations)
 	if err != nil {
 		return ListMessagesResult{}, err
+	}
+	if from != (Cursor{}) && r.PageToken == "" {
+		if err := list.beginAfter(from); err != nil {
+			return ListMessagesResult{}, err
+		}
 	}
 	query := MessageQuery{UID: list.binding.session, Descending: list.binding.order.Descending, After: list.after, Size: list.size}
 	if list.filter != nil {
@@ -79,7 +97,7 @@ func (s *Service) GetMessage(ctx context.Context, caller Caller, id, messageID s
 //
 // Faults: as of ListMessages.
 func (s *Service) ListMembers(ctx context.Context, caller Caller, r ListMembersRequest) (ListMembersResult, error) {
-	list, err := s.beginList(ctx, caller, memberLists, listRequest(r))
+	list, err := s.beginList(ctx, caller, memberLists, listRequest(r), nil)
 	if err != nil {
 		return ListMembersResult{}, err
 	}
@@ -132,9 +150,10 @@ type sessionList struct {
 }
 
 // beginList checks a request in the order that the API promises: its syntax, the session, the right to read it, and
-// then the token, which is bound to the session.
-func (s *Service) beginList(ctx context.Context, caller Caller, shape listShape, r listRequest) (*sessionList, error) {
-	var violations fault.Violations
+// then the token, which is bound to the session. The violations are what is wrong with it besides.
+func (s *Service) beginList(
+	ctx context.Context, caller Caller, shape listShape, r listRequest, violations fault.Violations,
+) (*sessionList, error) {
 	list := &sessionList{binding: tokenBinding{kind: shape.kind, caller: caller}, size: pageSize(r.PageSize, &violations)}
 	var err error
 	if list.filter, err = parseFilter(shape.filters, r.Filter); err != nil {
@@ -156,6 +175,18 @@ func (s *Service) beginList(ctx context.Context, caller Caller, shape listShape,
 		return nil, err
 	}
 	return list, nil
+}
+
+// beginAfter has the first page begin after the cursor.
+func (l *sessionList) beginAfter(from Cursor) error {
+	switch {
+	case l.binding.order.Descending:
+		return fault.Invalid("cursor", "must be left out of a list in descending order")
+	case from.UID != l.binding.session:
+		return fault.New(fault.Aborted, "UID_MISMATCH", "cursor: is of an earlier session of this id: it was made anew")
+	}
+	l.after = from.Sequence
+	return nil
 }
 
 // readable returns the session, its rules, and whether the caller may read its log, as a fault if not: NotFound if it

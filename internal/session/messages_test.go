@@ -255,6 +255,38 @@ func TestWhoMayReadALog(t *testing.T) {
 	}
 }
 
+func TestMessagesAfterACursor(t *testing.T) {
+	s, store := live(t, liveSpec)
+	after := func(sequence int64) string { return Cursor{UID: store.record.UID, Sequence: sequence}.String() }
+	for _, size := range []int32{0, 1, 3} {
+		for cursor, want := range map[string][]int64{
+			Beginning: {2, 3, 4, 5}, after(0): {2, 3, 4, 5}, after(1): {2, 3, 4, 5}, after(3): {4, 5}, after(5): nil, after(1 << 62): nil,
+		} {
+			got := allMessages(t, s, ListMessagesRequest{ID: "room", PageSize: size, OrderBy: "sequence", Cursor: cursor})
+			if diff := gocmp.Diff(want, got); diff != "" {
+				t.Errorf("after %s, by %d (-want +got):\n%s", cursor, size, diff)
+			}
+		}
+	}
+	bob := Caller{User: "bob"}
+	for _, r := range []ListMessagesRequest{{Cursor: "x"}, {Cursor: after(2), OrderBy: "sequence desc"}} {
+		r.ID = "room"
+		_, err := s.ListMessages(t.Context(), bob, r)
+		if diff := gocmp.Diff([]string{"cursor"}, violationsOf(err)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", r, diff)
+		}
+	}
+	_, err := s.ListMessages(t.Context(), bob, ListMessagesRequest{ID: "room", Cursor: "x", PageSize: -1})
+	if diff := gocmp.Diff([]string{"cursor", "pageSize"}, violationsOf(err)); diff != "" {
+		t.Errorf("all that is wrong (-want +got):\n%s", diff)
+	}
+	earlier := Cursor{UID: NewUID(1, 1), Sequence: 3}
+	_, err = s.ListMessages(t.Context(), bob, ListMessagesRequest{ID: "room", Cursor: earlier.String()})
+	if f := fault.From(err); f == nil || f.Kind != fault.Aborted || f.Reason != "UID_MISMATCH" {
+		t.Errorf("a cursor of an earlier session: %v, want UID_MISMATCH", err)
+	}
+}
+
 func TestListsOfASessionRefuse(t *testing.T) {
 	s, _ := live(t, liveSpec)
 	_, err := s.ListMessages(t.Context(), Caller{User: "bob"}, ListMessagesRequest{ID: "room", PageSize: -1, Filter: "x", OrderBy: "joinTime"})

@@ -858,7 +858,12 @@ type ListMessagesRequest struct {
 	// as in ListSessions: `channel = 1 AND sender = "user-*"`. At most 4096 bytes.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The order: `sequence`, which empty means too, or `sequence desc`.
-	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	OrderBy string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// The cursor after which the first page begins, from an event, a join or a
+	// publish: what somebody missed who has read until there. Empty or `beginning`
+	// means the oldest message that is kept. Only in the order `sequence`. It does
+	// not matter when pageToken is set. Of another session of the same id: ABORTED.
+	Cursor        string `protobuf:"bytes,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -924,6 +929,13 @@ func (x *ListMessagesRequest) GetFilter() string {
 func (x *ListMessagesRequest) GetOrderBy() string {
 	if x != nil {
 		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
 	}
 	return ""
 }
@@ -1432,7 +1444,7 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"request_id\x18\x05 \x01(\tB#\xe0A\x01\xbaH\x1d\xd8\x01\x01r\x182\x16^[A-Za-z0-9._-]{1,64}$R\trequestId\"{\n" +
 	"\x16PublishMessageResponse\x12&\n" +
 	"\x0eacknowledgment\x18\x01 \x01(\tR\x0eacknowledgment\x129\n" +
-	"\amessage\x18\x02 \x01(\v2\x1f.parley.conversation.v1.MessageR\amessage\"\x8c\x02\n" +
+	"\amessage\x18\x02 \x01(\v2\x1f.parley.conversation.v1.MessageR\amessage\"\xa9\x02\n" +
 	"\x13ListMessagesRequest\x12c\n" +
 	"\asession\x18\x01 \x01(\tBI\xe0A\x02\xfaA\x10\n" +
 	"\x0eparley/Session\xbaH0\xc8\x01\x01r+2)^sessions/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$R\asession\x12'\n" +
@@ -1441,7 +1453,8 @@ const file_parley_conversation_v1_session_service_proto_rawDesc = "" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
 	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80 R\x06filter\x12\x1e\n" +
-	"\border_by\x18\x05 \x01(\tB\x03\xe0A\x01R\aorderBy\"{\n" +
+	"\border_by\x18\x05 \x01(\tB\x03\xe0A\x01R\aorderBy\x12\x1b\n" +
+	"\x06cursor\x18\x06 \x01(\tB\x03\xe0A\x01R\x06cursor\"{\n" +
 	"\x14ListMessagesResponse\x12;\n" +
 	"\bmessages\x18\x01 \x03(\v2\x1f.parley.conversation.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x01\n" +
