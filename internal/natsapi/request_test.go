@@ -234,13 +234,13 @@ func TestAnotherNameThanTheSubjectsIsRefused(t *testing.T) {
 }
 
 // call asks in protobuf; a fault is returned as its status.
-func call(t *testing.T, c *client, subject string, request, response proto.Message, headers ...string) *statuspb.Status {
+func call(t *testing.T, c *client, subject string, request, response proto.Message) *statuspb.Status {
 	t.Helper()
 	body, err := proto.Marshal(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := c.RequestMsg(c.message(sessions+subject, string(body), append([]string{"content-type: application/protobuf"}, headers...)...), 20*time.Second)
+	m, err := c.RequestMsg(c.message(sessions+subject, string(body), "content-type: application/protobuf"), 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
