@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/schema"
 )
 
 // APIKeys implements session.APIKeys.
@@ -94,7 +95,7 @@ func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
 		return nil
 	}
 	if has > knows {
-		return newerError(has, knows)
+		return schema.NewerError(has, knows)
 	}
 	lock, err := lockDir(dir)
 	if errors.Is(err, errInUse) {
@@ -161,9 +162,13 @@ func (k *Keys) Create(ctx context.Context, key session.APIKey) error {
 		if taken != nil {
 			return fmt.Errorf("the name %q is that of the key %s: choose another", key.Name, taken.ID)
 		}
-		return k.conn.exec(`INSERT INTO api_keys (id, name, role, hash, created, revoked) VALUES (?, ?, ?, ?, ?, ?)`,
-			key.ID, key.Name, string(key.Role), key.Hash[:], int64(key.CreateTime), int64(key.RevokeTime))
+		return k.conn.insertAPIKey(key)
 	})
+}
+
+func (c *conn) insertAPIKey(key session.APIKey) error {
+	return c.exec(`INSERT INTO api_keys (id, name, role, hash, created, revoked) VALUES (?, ?, ?, ?, ?, ?)`,
+		key.ID, key.Name, string(key.Role), key.Hash[:], int64(key.CreateTime), int64(key.RevokeTime))
 }
 
 // Revoke revokes the key of an id or name as of a time, and returns it as it is then. A key that was revoked before
