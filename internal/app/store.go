@@ -40,7 +40,7 @@ func loadKeys(_ context.Context, c config.Config) (*session.KeyRing, error) {
 
 // openStore opens the bus, the tail on it, and the store whose commits enter the tail.
 func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyRing) (err error) {
-	if a.bus, err = natsbus.Open(ctx, natsbus.Config{Log: a.log}); err != nil {
+	if a.bus, err = natsbus.Open(ctx, natsbus.Config{URL: c.NATS.URL, Log: a.log}); err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}
 	a.tail = tail.New(tail.Options{Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Logger: a.log})
