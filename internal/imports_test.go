@@ -38,7 +38,8 @@ var layers = map[string][]string{
 	"internal/keyfile":         {"internal/session"},
 	"internal/app": {
 		"internal/auth", "internal/bus/natsbus", "internal/certs", "internal/config", "internal/gate", "internal/keyfile",
-		"internal/limit", "internal/rest", "internal/rpc", "internal/session", "internal/store/sqlite", "internal/tail",
+		"internal/limit", "internal/rest", "internal/rpc", "internal/session", "internal/store/postgres", "internal/store/sqlite",
+		"internal/tail",
 	},
 	"cmd/parley": {
 		"internal/app", "internal/auth", "internal/config", "internal/keyfile", "internal/session", "internal/store/sqlite",

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +20,10 @@ import (
 	"github.com/parleyhq/parley/internal/certs"
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/gate"
-	"github.com/parleyhq/parley/internal/keyfile"
 	"github.com/parleyhq/parley/internal/limit"
 	"github.com/parleyhq/parley/internal/rest"
 	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
-	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/tail"
 )
 
@@ -49,7 +45,7 @@ const (
 // App is a server.
 type App struct {
 	log     *slog.Logger
-	store   *sqlite.Store
+	store   store
 	tokens  *auth.JWT  // nil: none are taken
 	keys    *auth.Keys // likewise
 	bus     *natsbus.Bus
@@ -77,10 +73,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	if a.grpcAt, err = listen.Listen(ctx, "tcp", c.GRPCListen); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
-	}
-	keys, err := loadKeys(c)
+	keys, err := loadKeys(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -119,19 +112,6 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	}
 	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log, Ready: a.accepts.Load}, options...)
 	return a, nil
-}
-
-// openStore opens the bus, the tail on it, and the store whose commits enter the tail.
-func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyRing) (err error) {
-	if a.bus, err = natsbus.Open(ctx, natsbus.Config{Log: a.log}); err != nil {
-		return fmt.Errorf("nats: %w", err)
-	}
-	a.tail = tail.New(tail.Options{Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Logger: a.log})
-	a.store, err = sqlite.Open(ctx, sqlite.Config{
-		Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.tail.Committed,
-		CountCreators: c.Auth != "dev" && c.Limits.Sessions > 0,
-	})
-	return err
 }
 
 // openGate puts together what finds out who is asking, and holds the limits.
@@ -187,14 +167,6 @@ func (a *App) closeGate() {
 	if a.keys != nil {
 		a.keys.Close()
 	}
-}
-
-// storeLog is the log of the App's store, which is opened after what reads it.
-type storeLog struct{ *App }
-
-// Log implements tail.Log.
-func (s storeLog) Log(ctx context.Context, uid session.UID, after int64, most, maxBytes int) (*session.Log, error) {
-	return s.store.Log(ctx, uid, after, most, maxBytes)
 }
 
 // abandon closes what a failed New has opened.
@@ -285,12 +257,4 @@ func (a *App) stop(ctx context.Context) error {
 	err = errors.Join(err, a.bus.Close(store))
 	a.log.Info("stopped")
 	return err
-}
-
-// loadKeys reads the server's key ring. In the data directory it is made if need be; a file that was named must exist.
-func loadKeys(c config.Config) (*session.KeyRing, error) {
-	if c.KeyFile != "" {
-		return keyfile.Load(c.KeyFile, false)
-	}
-	return keyfile.Load(filepath.Join(c.DataDir, keyfile.FileName), true)
 }
