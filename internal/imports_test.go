@@ -22,8 +22,14 @@ var layers = map[string][]string{
 	"internal/fault":           nil,
 	"internal/session":         {"internal/fault"},
 	"internal/store/commit":    {"internal/fault"},
-	"internal/store/sqlite":    {"internal/fault", "internal/session", "internal/store/commit"},
-	"internal/store/postgres":  {"internal/fault", "internal/session", "internal/store/commit"},
+	"internal/store/schema":    nil,
+	"internal/store/transfer":  {"internal/session"},
+	"internal/store/sqlite": {
+		"internal/fault", "internal/session", "internal/store/commit", "internal/store/schema", "internal/store/transfer",
+	},
+	"internal/store/postgres": {
+		"internal/fault", "internal/session", "internal/store/commit", "internal/store/schema", "internal/store/transfer",
+	},
 	"internal/store/pgtest":    nil,
 	"internal/store/storetest": {"internal/fault", "internal/session"},
 	"internal/tail":            {"internal/fault", "internal/session"},
@@ -42,7 +48,8 @@ var layers = map[string][]string{
 		"internal/tail",
 	},
 	"cmd/parley": {
-		"internal/app", "internal/auth", "internal/config", "internal/keyfile", "internal/session", "internal/store/sqlite",
+		"internal/app", "internal/auth", "internal/config", "internal/keyfile", "internal/session", "internal/store/postgres",
+		"internal/store/schema", "internal/store/sqlite", "internal/store/transfer",
 	},
 	"bench":                      {"gen/parley/conversation/v1"},
 	"tools/protoc/openapi":       nil,

@@ -23,21 +23,19 @@ type Target struct {
 // OpenTarget makes the tables of an empty store in a database, unless they are there. It fails if the database has anything
 // of a store, even if that is only the mark of a server that was started with it once.
 func OpenTarget(ctx context.Context, url string) (_ *Target, err error) {
-	t := &Target{}
-	if t.pool, err = newPool(ctx, url, 1); err != nil {
+	if err := checkEmpty(ctx, url); err != nil { // before anything is made
 		return nil, named(err)
 	}
+	database, err := connect(ctx, url, 1)
+	if err != nil {
+		return nil, named(err)
+	}
+	t := &Target{pool: database.Pool}
 	defer func() {
 		if err != nil {
 			err = errors.Join(named(err), t.Close())
 		}
 	}()
-	if err := wantEmpty(ctx, t.pool); err != nil { // before anything is made
-		return nil, err
-	}
-	if err := migrate(ctx, t.pool.Config().ConnConfig); err != nil {
-		return nil, err
-	}
 	if t.tx, err = t.pool.Begin(ctx); err != nil {
 		return nil, err
 	}
@@ -52,6 +50,15 @@ func OpenTarget(ctx context.Context, url string) (_ *Target, err error) {
 		}
 	}
 	return t, wantEmpty(ctx, t.tx)
+}
+
+func checkEmpty(ctx context.Context, url string) error {
+	pool, err := newPool(ctx, url, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return wantEmpty(ctx, pool)
 }
 
 // tables are all that a store has.

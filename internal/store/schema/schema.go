@@ -55,22 +55,22 @@ func NewerError(has, knows int64) error {
 	return fmt.Errorf("the database is of a newer version of Parley (schema %d; this one knows %d)", has, knows)
 }
 
-// Up applies the migrations, the files of the folder "migrations", that the database does not have yet. It refuses a
-// database that a newer version wrote.
-func Up(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations embed.FS) error {
+// Up applies the migrations, the files of the folder "migrations", that the database does not have yet, and tells whether it
+// had none. It refuses a database that a newer version wrote.
+func Up(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations embed.FS) (made bool, err error) {
 	provider, err := newProvider(dialect, db, migrations)
 	if err != nil {
-		return err
+		return false, err
 	}
 	has, knows, err := provider.GetVersions(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if has > knows {
-		return NewerError(has, knows)
+		return false, NewerError(has, knows)
 	}
 	_, err = provider.Up(ctx)
-	return err
+	return has == 0, err
 }
 
 func newProvider(dialect goose.Dialect, db *sql.DB, migrations embed.FS) (*goose.Provider, error) {
@@ -81,16 +81,33 @@ func newProvider(dialect goose.Dialect, db *sql.DB, migrations embed.FS) (*goose
 	return goose.NewProvider(dialect, db, files, goose.WithDisableGlobalRegistry(true))
 }
 
-// Look tells how far the database is, and changes nothing.
-func Look(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations embed.FS) (*State, error) {
-	provider, err := newProvider(dialect, db, migrations)
+// Unmade is the state of a database that is not there. None is asked.
+func Unmade(migrations embed.FS) (*State, error) {
+	s := &State{}
+	files, err := fs.Glob(migrations, "migrations/*.sql") // in their order: the numbers have zeros before them
 	if err != nil {
 		return nil, err
 	}
-	s := &State{}
-	for _, source := range provider.ListSources() {
-		s.Migrations = append(s.Migrations, Migration{Version: source.Version, Name: path.Base(source.Path)})
-		s.Knows = max(s.Knows, source.Version)
+	for _, file := range files {
+		version, err := goose.NumericComponent(file)
+		if err != nil {
+			return nil, err
+		}
+		s.Migrations = append(s.Migrations, Migration{Version: version, Name: path.Base(file)})
+		s.Knows = max(s.Knows, version)
+	}
+	return s, nil
+}
+
+// Look tells how far the database is, and changes nothing.
+func Look(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations embed.FS) (*State, error) {
+	s, err := Unmade(migrations)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := newProvider(dialect, db, migrations)
+	if err != nil {
+		return nil, err
 	}
 	if begun, err := begun(ctx, dialect, db); err != nil || !begun {
 		return s, err // asking further would make the table
@@ -102,7 +119,7 @@ func Look(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations emb
 	if err != nil {
 		return nil, err
 	}
-	for i, status := range found { // in the order of the sources
+	for i, status := range found { // in the same order
 		if status.State == goose.StateApplied {
 			s.Migrations[i].Applied = status.AppliedAt
 		}

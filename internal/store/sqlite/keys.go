@@ -5,12 +5,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -83,10 +81,11 @@ func OpenKeys(ctx context.Context, dir string) (_ *Keys, err error) {
 
 // migrate brings the store up to date, if it is not and no server has it open.
 func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
-	knows, err := newestMigration()
+	unmade, err := schema.Unmade(migrations)
 	if err != nil {
 		return err
 	}
+	knows := unmade.Knows
 	has, err := k.conn.schema()
 	if err != nil {
 		return err
@@ -111,22 +110,6 @@ func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
 
 // Made tells whether there was no store before: OpenKeys has made it.
 func (k *Keys) Made() bool { return k.made }
-
-// newestMigration is the version of the schema that this version of Parley makes.
-func newestMigration() (newest int64, err error) {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range names {
-		version, err := goose.NumericComponent(name)
-		if err != nil {
-			return 0, err
-		}
-		newest = max(newest, version)
-	}
-	return newest, nil
-}
 
 // schema is the version of the file's schema; 0: it has none.
 func (c *conn) schema() (int64, error) {

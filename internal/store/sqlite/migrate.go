@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -25,7 +26,8 @@ func migrate(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return schema.Up(ctx, goose.DialectSQLite3, db, migrations)
+	_, err = schema.Up(ctx, goose.DialectSQLite3, db, migrations)
+	return err
 }
 
 func openSQL(path string, pragmas []string, mode ...string) (*sql.DB, error) {
@@ -66,7 +68,11 @@ func Migrate(ctx context.Context, dir string) (err error) {
 
 // Migrations tells how far the store in the data directory is, and changes nothing. A server may use it meanwhile.
 func Migrations(ctx context.Context, dir string) (*schema.State, error) {
-	return lookAt(ctx, filepath.Join(dir, FileName))
+	state, err := lookAt(ctx, filepath.Join(dir, FileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return schema.Unmade(migrations)
+	}
+	return state, err
 }
 
 // readOnly is the mode of a connection that cannot change the file. It may still have to make the files beside it.

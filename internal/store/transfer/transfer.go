@@ -7,7 +7,6 @@ package transfer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -206,6 +205,9 @@ type Plan struct {
 	// Check, if not nil, sees the source's settings, and may change them, before anything is moved.
 	Check func(*Settings) error
 
+	// Ready, if not nil, is called when all is moved and verified, right before the target becomes a store.
+	Ready func() error
+
 	// Moved, if not nil, is told how much there is, and how much was moved so far.
 	Moved func(total, moved Counts)
 }
@@ -245,6 +247,11 @@ func (p *Plan) Run(ctx context.Context) (Counts, error) {
 	if err := p.verify(ctx, total, moved); err != nil {
 		return Counts{}, err
 	}
+	if p.Ready != nil {
+		if err := p.Ready(); err != nil {
+			return Counts{}, err
+		}
+	}
 	return moved, p.To.Commit(ctx, settings)
 }
 
@@ -267,7 +274,7 @@ func (p *Plan) verify(ctx context.Context, total, moved Counts) error {
 		return fmt.Errorf("%+v were read, and the target has %+v", moved, stored)
 	}
 	if err := p.From.Unchanged(ctx); err != nil {
-		return errors.Join(errors.New("nothing was copied"), err)
+		return fmt.Errorf("nothing was copied: %w", err)
 	}
 	return nil
 }
