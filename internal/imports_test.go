@@ -19,11 +19,11 @@ const module = "github.com/parleyhq/parley/"
 
 // layers says what of ours each package may import, tests aside. It is the architecture: a new line here is a decision.
 var layers = map[string][]string{
-	"internal/fault":           nil,
-	"internal/session":         {"internal/fault"},
-	"internal/store/commit":    {"internal/fault"},
-	"internal/store/schema":    nil,
-	"internal/store/transfer":  {"internal/session"},
+	"internal/fault":          nil,
+	"internal/session":        {"internal/fault"},
+	"internal/store/commit":   {"internal/fault"},
+	"internal/store/schema":   nil,
+	"internal/store/transfer": {"internal/session"},
 	"internal/store/sqlite": {
 		"internal/fault", "internal/session", "internal/store/commit", "internal/store/schema", "internal/store/transfer",
 	},

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
 )
 
 // State is how far a database is.
@@ -127,17 +126,13 @@ func Look(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations emb
 	return s, nil
 }
 
-// begun tells whether the database has the table of the versions.
-func begun(ctx context.Context, dialect goose.Dialect, db *sql.DB) (bool, error) {
-	store, err := database.NewStore(dialect, goose.DefaultTablename)
-	if err != nil {
-		return false, err
-	}
-	looker, ok := store.(interface {
-		TableExists(ctx context.Context, db database.DBTxConn) (bool, error)
-	})
-	if !ok {
-		return false, fmt.Errorf("the table of the migrations cannot be looked for in %s", dialect)
-	}
-	return looker.TableExists(ctx, db)
+// versionTables are how to ask whether a database has the table of the versions.
+var versionTables = map[goose.Dialect]string{
+	goose.DialectSQLite3:  `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '` + goose.DefaultTablename + `')`,
+	goose.DialectPostgres: `SELECT to_regclass('` + goose.DefaultTablename + `') IS NOT NULL`,
+}
+
+func begun(ctx context.Context, dialect goose.Dialect, db *sql.DB) (found bool, err error) {
+	err = db.QueryRowContext(ctx, versionTables[dialect]).Scan(&found)
+	return found, err
 }
