@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,7 +20,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/parleyhq/parley/internal/keyfile"
 	"github.com/parleyhq/parley/internal/store/pgtest"
+	"github.com/parleyhq/parley/internal/store/postgres"
 )
 
 // asUser sends requests for a user.
@@ -111,7 +115,9 @@ func (s *server) everything() document {
 // log are the events of a session's log that are kept.
 func (s *server) log(id string) []document {
 	head := s.mustGet("/" + id)["headSequence"]
-	return s.stream(id, "beginning", func(e document) bool { return e["sequence"] == head })
+	return s.stream(id, "beginning", func(e document) bool {
+		return e["sequence"] == head || e["event"] == "reset" // it is being trimmed
+	})
 }
 
 // populate makes sessions of all kinds, and what can be in them.
@@ -161,11 +167,11 @@ func populate(t *testing.T, s *server) (cursors map[string]string) {
 	return cursors
 }
 
-func runCopy(t *testing.T, args ...string) (stdout, stderr string, err error) {
+func runCopy(t *testing.T, args ...string) (stdout string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	err = run(t.Context(), append([]string{"copy"}, args...), &out, &errs)
-	return out.String(), errs.String(), err
+	return out.String(), err
 }
 
 // TestEverythingMovesToPostgreSQL has a server make everything in a data directory, and goes on with a server on
@@ -189,7 +195,7 @@ func TestEverythingMovesToPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	stdout, _, err := runCopy(t, "--from", "sqlite://"+dir, "--to", database)
+	stdout, err := runCopy(t, "--from", "sqlite://"+dir, "--to", database)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,10 +242,95 @@ The key ring is in the database\.\n$`).MatchString(stdout) {
 	if event := reset[0]["event"]; event != "reset" {
 		t.Errorf("a cursor before what is kept is answered %v", event)
 	}
+	wantEtag(t, s, want)
+	s.signal(syscall.SIGTERM)
+	s.wait()
+	wantBack(t, database, dir)
+}
+
+// wantEtag checks that etags are good, once.
+func wantEtag(t *testing.T, s *server, want document) {
+	t.Helper()
 	etag := want["private"].(document)["session"].(document)["etag"]
 	for _, status := range []int{http.StatusOK, http.StatusConflict} { // the second one has an old etag
 		s.wantStatus(status, http.MethodPatch, "/private?updateMask=description", document{"etag": etag, "description": "new"})
 	}
+}
+
+// wantBack copies the database back into another data directory, with the key ring that was in the first one.
+func wantBack(t *testing.T, database, first string) {
+	t.Helper()
+	kept, err := postgres.LoadKeys(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := filepath.Join(t.TempDir(), "again")
+	if _, err := runCopy(t, "--from", database, "--to", "sqlite://"+again); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{first, again} {
+		ring, err := os.ReadFile(filepath.Join(dir, "server.key"))
+		if err != nil || !bytes.Equal(ring, kept.Encode()) {
+			t.Errorf("%s has another key ring than the database (%v)", dir, err)
+		}
+	}
+	t.Setenv("PARLEY_DATABASE_URL", "")
+	t.Setenv("PARLEY_SERVER_KEY_FILE", "")
+	s := startServer(t, again)
+	if n := len(s.as("other").mustGet("/public/members")["members"].([]any)); n != 3 {
+		t.Errorf("the session has %d members", n)
+	}
+	s.as("another").mustPost("/public/join", document{"secretKey": "secret of public"})
+}
+
+// TestACopyChecksTheKeyRing before anything is moved.
+func TestACopyChecksTheKeyRing(t *testing.T) {
+	dir := t.TempDir()
+	from, used := filepath.Join(dir, "from"), filepath.Join(dir, "used")
+	s := startServer(t, from)
+	s.signal(syscall.SIGTERM)
+	s.wait()
+	own, other := filepath.Join(from, keyfile.FileName), filepath.Join(used, keyfile.FileName)
+	if err := os.Mkdir(used, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyfile.Load(other, true); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"another ring":               {[]string{"--to", "sqlite://" + filepath.Join(dir, "to"), "--server-key-file", other}, "made with another server key"},
+		"a target with another ring": {[]string{"--to", "sqlite://" + used}, other + " has another key ring"},
+	} {
+		if _, err := runCopy(t, append(c.args, "--from", "sqlite://"+from)...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	elsewhere := filepath.Join(dir, "elsewhere.key")
+	if err := os.Rename(own, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runCopy(t, "--from", "sqlite://"+from, "--to", "sqlite://"+used); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a ring: %v", err)
+	}
+	stdout, err := runCopy(t, "--from", "sqlite://"+from, "--to", "sqlite://"+used, "--server-key-file", elsewhere)
+	if err != nil || !strings.Contains(stdout, "start the servers with --server-key-file "+elsewhere) {
+		t.Errorf("with the ring: %q, %v", stdout, err)
+	}
+	if ring, err := os.ReadFile(other); err != nil || bytes.Contains(ring, mustRead(t, elsewhere)) {
+		t.Errorf("the ring was put into the target (%v)", err)
+	}
+}
+
+func mustRead(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 func sequenceOf(t *testing.T, e document) (n int64) {
@@ -270,7 +361,7 @@ func TestCopyRefuses(t *testing.T) {
 		"a database URL that is not": {"postgres://u:hidden@[", "sqlite://" + empty, "--from: PostgreSQL: cannot parse"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := runCopy(t, "--from", c.from, "--to", c.to)
+			_, err := runCopy(t, "--from", c.from, "--to", c.to)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("it says %v, want %q", err, c.want)
 			}

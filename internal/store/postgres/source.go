@@ -35,7 +35,7 @@ func OpenSource(ctx context.Context, url string) (_ *Source, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(named(err), s.Close())
+			err = errors.Join(named(err), s.Close()) //nolint:contextcheck // the context may have ended: that may be the error
 		}
 	}()
 	s.tx, err = s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

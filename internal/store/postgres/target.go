@@ -33,7 +33,7 @@ func OpenTarget(ctx context.Context, url string) (_ *Target, err error) {
 	t := &Target{pool: database.Pool}
 	defer func() {
 		if err != nil {
-			err = errors.Join(named(err), t.Close())
+			err = errors.Join(named(err), t.Close()) //nolint:contextcheck // the context may have ended: that may be the error
 		}
 	}()
 	if t.tx, err = t.pool.Begin(ctx); err != nil {

@@ -43,7 +43,8 @@ func (s *State) Current() error {
 	case s.Has == 0:
 		return errors.New("there is no store of Parley in it")
 	case s.Has < s.Knows:
-		return fmt.Errorf("the database is of an older version of Parley (schema %d; this one needs %d): run parley migrate up first", s.Has, s.Knows)
+		return fmt.Errorf("the database is of an older version of Parley (schema %d; this one needs %d): run parley migrate up first",
+			s.Has, s.Knows)
 	default:
 		return s.Newer()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -195,7 +196,7 @@ func first(t *testing.T, s store, id string) int64 {
 func makeSession(ctx context.Context, service *session.Service, i int) (*session.Record, error) {
 	id, spec := fmt.Sprint("session-", i), session.Spec{
 		Profile: "profiles/p", DisplayName: fmt.Sprint("name ", i%7), Type: session.Type(i%3 + 1), Owners: []string{fmt.Sprint("owner-", i%5)},
-		DefaultChannels: []int32{1}, AllowedUsers: []string{"guest"}, Labels: map[string]string{"n": fmt.Sprint(i)},
+		DefaultChannels: []int32{1}, AllowedUsers: []string{"guest"}, Labels: map[string]string{"n": strconv.Itoa(i)},
 	}
 	if i%10 == 3 {
 		id = "" // the server's
