@@ -81,6 +81,9 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		return nil, err
 	}
 	service := session.NewService(a.store, a.tail, keys)
+	if shared, ok := a.store.(session.Guesses); ok {
+		service.ShareGuesses(shared)
+	}
 	entry, err := a.openGate(ctx, c, service)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,7 @@ type Store struct {
 	clock    clock
 	writers  *pgxpool.Pool // of the lanes, and of tidying
 	readers  *pgxpool.Pool
+	guesses  guesses
 	lanes    []*commit.Committer[*job]
 	turn     atomic.Uint32 // the lane of the next write that may go to any
 	stopTidy context.CancelFunc
@@ -94,6 +95,9 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		s.log.Warn("the database does not flush what it commits (fsync is off): a crash of its machine may lose everything")
 	}
 	if s.readers, err = newPool(ctx, config.URL, readerCount); err != nil {
+		return nil, err
+	}
+	if s.guesses.pool, err = newPool(ctx, config.URL, guessConnections); err != nil {
 		return nil, err
 	}
 	err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error { return checkKeys(ctx, tx, config.Keys) })
@@ -271,7 +275,7 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closePools() {
-	for _, pool := range []*pgxpool.Pool{s.writers, s.readers} {
+	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool} {
 		if pool != nil {
 			pool.Close()
 		}

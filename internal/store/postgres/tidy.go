@@ -51,7 +51,7 @@ func (s *Store) tidy(ctx context.Context) error {
 	}
 	errs := []error{s.repeat(ctx, func() (bool, error) { return s.expire(ctx, now) })}
 	for _, piece := range []func(ctx context.Context, tx pgx.Tx, now session.Time) (more bool, err error){
-		s.trim, purge, forget,
+		s.trim, purge, forget, s.forgetGuesses,
 	} {
 		errs = append(errs, s.repeat(ctx, func() (more bool, err error) {
 			err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error {
