@@ -56,6 +56,8 @@ type App struct {
 	restAt  net.Listener
 	grpcAt  net.Listener
 	accepts atomic.Bool // /readyz
+
+	certificate *certs.Certificate // of the listeners; nil: they speak in the clear
 }
 
 // New opens the store and both listeners. The server answers once Run is called.
@@ -72,6 +74,11 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	}
 	if a.grpcAt, err = listen.Listen(ctx, "tcp", c.GRPCListen); err != nil {
 		return nil, err
+	}
+	if c.TLSCert != "" {
+		if a.certificate, err = certs.Load(c.TLSCert, c.TLSKey, log); err != nil {
+			return nil, err
+		}
 	}
 	keys, err := loadKeys(ctx, c)
 	if err != nil {
@@ -105,13 +112,9 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	var options []grpc.ServerOption
-	if c.TLSCert != "" {
-		certificate, err := certs.Load(c.TLSCert, c.TLSKey, log)
-		if err != nil {
-			return nil, err
-		}
-		a.rest.TLSConfig = certificate.Config()
-		options = append(options, grpc.Creds(credentials.NewTLS(certificate.Config())))
+	if a.certificate != nil {
+		a.rest.TLSConfig = a.certificate.Config()
+		options = append(options, grpc.Creds(credentials.NewTLS(a.certificate.Config())))
 	}
 	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log, Ready: a.accepts.Load}, options...)
 	return a, nil
