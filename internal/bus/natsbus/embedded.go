@@ -176,13 +176,12 @@ func clusterOptions(options *server.Options, config Config) (err error) {
 		return err
 	}
 	for _, route := range config.Routes {
-		host, port, err := net.SplitHostPort(route)
-		if err != nil {
-			return fmt.Errorf("natsbus: the route %q: %w", route, err)
+		parsed, err := url.Parse(route)
+		if err != nil || parsed.Host == "" {
+			return errors.New("natsbus: a route is malformed; it is not shown because it may hold a password")
 		}
-		options.Routes = append(options.Routes, &url.URL{
-			Scheme: "nats-route", User: url.UserPassword(routeUser, config.RouteSecret), Host: net.JoinHostPort(host, port),
-		})
+		parsed.User = url.UserPassword(routeUser, config.RouteSecret)
+		options.Routes = append(options.Routes, parsed)
 	}
 	return nil
 }

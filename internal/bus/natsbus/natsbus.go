@@ -61,8 +61,8 @@ type Config struct {
 	// TLS is of Listen and Leaf. Nil: there is none.
 	TLS *tls.Config
 
-	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do. All nodes have
-	// the same RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret
+	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do, as URLs. The
+	// servers of a cluster tell one another of the rest; so one route that is there is enough. All nodes have the same RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret
 	// and all else goes in plain text.
 	Cluster     string
 	Routes      []string
@@ -107,7 +107,7 @@ func (b *Bus) open(ctx context.Context, config Config) (err error) {
 	if b.embedded, err = startServer(ctx, config, b.log); err != nil {
 		return err
 	}
-	if b.conn, err = b.join(ctx, b.embedded.secrets.node); err != nil {
+	if b.conn, err = b.join(ctx); err != nil {
 		return err
 	}
 	if config.Listen != "" || config.Leaf != "" {
@@ -117,23 +117,24 @@ func (b *Bus) open(ctx context.Context, config Config) (err error) {
 }
 
 // join connects to the embedded server as a node.
-func (b *Bus) join(ctx context.Context, secret string) (*nats.Conn, error) {
-	options := append(b.embedded.options(ctx, secret, b.log), nats.NoEcho(), nats.ConnectHandler(b.arrived), nats.ReconnectHandler(b.arrived))
-	return connect("", options...)
+func (b *Bus) join(ctx context.Context) (*nats.Conn, error) {
+	return connect("", append(b.embedded.options(ctx, b.embedded.secrets.node, b.log), b.nodeOptions()...)...)
+}
+
+// nodeOptions are of the connection that carries announcements. A node does not need its own.
+func (b *Bus) nodeOptions() []nats.Option {
+	return []nats.Option{nats.NoEcho(), nats.ConnectHandler(b.arrived), nats.ReconnectHandler(b.arrived)}
 }
 
 func (b *Bus) openExternal(ctx context.Context, config Config) (err error) {
 	if err := checkURL(config.URL); err != nil {
 		return err
 	}
-	options := b.externalOptions(ctx, config)
-	node := append(options[:len(options):len(options)], nats.NoEcho(), // a node does not need its own announcements
-		nats.ConnectHandler(b.arrived), nats.ReconnectHandler(b.arrived))
-	if b.conn, err = connect(config.URL, node...); err != nil {
+	if b.conn, err = connect(config.URL, append(b.externalOptions(ctx, config), b.nodeOptions()...)...); err != nil {
 		return err
 	}
 	if config.ExternalAPI {
-		if b.clients, err = connect(config.URL, options...); err != nil {
+		if b.clients, err = connect(config.URL, b.externalOptions(ctx, config)...); err != nil {
 			return err
 		}
 	}
@@ -146,10 +147,11 @@ func (b *Bus) openExternal(ctx context.Context, config Config) (err error) {
 // checkURL looks at the URLs, because whoever parses them later quotes them in the error, with passwords.
 func checkURL(urls string) error {
 	for one := range strings.SplitSeq(urls, ",") {
+		one = strings.TrimSpace(one)
 		if !strings.Contains(one, "://") {
 			one = "nats://" + one
 		}
-		if parsed, err := url.Parse(strings.TrimSpace(one)); err != nil || parsed.Host == "" {
+		if parsed, err := url.Parse(one); err != nil || parsed.Host == "" {
 			return errors.New("natsbus: a NATS URL is malformed; it is not shown because it may hold a password")
 		}
 	}
@@ -196,8 +198,8 @@ func commonOptions(ctx context.Context, log *slog.Logger) []nats.Option {
 	}
 }
 
-func connect(url string, options ...nats.Option) (*nats.Conn, error) {
-	conn, err := nats.Connect(url, options...)
+func connect(urls string, options ...nats.Option) (*nats.Conn, error) {
+	conn, err := nats.Connect(urls, options...)
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: cannot connect: %w", err)
 	}
