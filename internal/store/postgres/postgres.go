@@ -11,7 +11,6 @@
 package postgres
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -60,6 +59,7 @@ type Store struct {
 	writers  *pgxpool.Pool // of the lanes, and of tidying
 	readers  *pgxpool.Pool
 	guesses  guesses
+	pulse    *pgxpool.Pool // of Ping, which is not to wait for others' work
 	lanes    []*commit.Committer[*job]
 	turn     atomic.Uint32 // the lane of the next write that may go to any
 	stopTidy context.CancelFunc
@@ -74,7 +74,7 @@ const (
 )
 
 // Open opens the store in the database, and makes it or brings it up to date if need be. It fails if a newer version of
-// Parley wrote it, or if it was made with other keys.
+// Parley wrote it, or if it was used with keys that config.Keys lacks.
 func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	s := &Store{log: config.Log, clock: clock{instead: config.Now}}
 	defer func() {
@@ -87,8 +87,13 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	if config.patience.again == nil {
 		config.patience = defaultPatience
 	}
-	if s.writers, err = newPool(ctx, config.URL, lanes+1); err != nil {
+	database, err := connect(ctx, config.URL, lanes+1)
+	if err != nil {
 		return nil, err
+	}
+	s.writers = database.Pool
+	if !database.flushes {
+		s.log.Warn("the database does not flush what it commits (fsync is off): a crash of its machine may lose everything")
 	}
 	if s.readers, err = newPool(ctx, config.URL, readerCount); err != nil {
 		return nil, err
@@ -96,13 +101,11 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	if s.guesses.pool, err = newPool(ctx, config.URL, guessConnections); err != nil {
 		return nil, err
 	}
-	if err := s.examine(ctx); err != nil {
+	if s.pulse, err = newPool(ctx, config.URL, 1); err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, s.writers.Config().ConnConfig); err != nil {
-		return nil, err
-	}
-	if err := s.checkKeys(ctx, config.Keys); err != nil {
+	err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error { return checkKeys(ctx, tx, config.Keys) })
+	if err != nil {
 		return nil, err
 	}
 	if err := s.readFloor(ctx); err != nil {
@@ -136,12 +139,39 @@ func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 // oldestServer is the first version of PostgreSQL that tells transaction ids which do not repeat.
 const oldestServer = 13_00_00
 
+// database is one that is fit for the store, and up to date.
+type database struct {
+	*pgxpool.Pool
+
+	flushes bool // what it commits
+	made    bool // there was no store in it
+}
+
+// connect opens a database, and brings it up to date if need be. It fails if a newer version of Parley wrote it.
+func connect(ctx context.Context, url string, connections int) (_ *database, err error) {
+	pool, err := newPool(ctx, url, connections)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			pool.Close()
+		}
+	}()
+	d := &database{Pool: pool}
+	if err := d.examine(ctx); err != nil {
+		return nil, err
+	}
+	d.made, err = migrate(ctx, pool.Config().ConnConfig)
+	return d, err
+}
+
 // examine looks whether this is a database for the store.
-func (s *Store) examine(ctx context.Context) error {
-	var encoding, flushes, version string
+func (d *database) examine(ctx context.Context) error {
+	var encoding, version string
 	var number int
-	err := s.readers.QueryRow(ctx, `SELECT current_setting('server_encoding'), current_setting('fsync'),
-		current_setting('server_version'), current_setting('server_version_num')::integer`).Scan(&encoding, &flushes, &version, &number)
+	err := d.QueryRow(ctx, `SELECT current_setting('server_encoding'), current_setting('fsync') = 'on',
+		current_setting('server_version'), current_setting('server_version_num')::integer`).Scan(&encoding, &d.flushes, &version, &number)
 	switch {
 	case err != nil:
 		return err
@@ -149,10 +179,9 @@ func (s *Store) examine(ctx context.Context) error {
 		return fmt.Errorf("the server's version is %s: it must be %d or later", version, oldestServer/10_000)
 	case encoding != "UTF8":
 		return fmt.Errorf("the database's encoding is %s: it must be UTF8", encoding)
-	case flushes != "on":
-		s.log.Warn("the database does not flush what it commits (fsync is off): a crash of its machine may lose everything")
+	default:
+		return nil
 	}
-	return nil
 }
 
 // readFloor reads how far the time has come: a clock that was set back must not bring a time back that was given out
@@ -163,23 +192,6 @@ func (s *Store) readFloor(ctx context.Context) error {
 		FROM (SELECT at FROM commits ORDER BY group_id DESC LIMIT $1) newest`, newestCommits).Scan(&latest)
 	s.clock.floor.Store(latest)
 	return err
-}
-
-// checkKeys remembers the ring's fingerprint in a new store, and refuses another ring.
-func (s *Store) checkKeys(ctx context.Context, keys *session.KeyRing) error {
-	var known []byte
-	_, err := s.readers.Exec(ctx, `INSERT INTO settings (name, value) VALUES ('keys', $1) ON CONFLICT (name) DO NOTHING`,
-		keys.Fingerprint())
-	if err != nil {
-		return err
-	}
-	if err := s.readers.QueryRow(ctx, `SELECT value FROM settings WHERE name = 'keys'`).Scan(&known); err != nil {
-		return err
-	}
-	if !bytes.Equal(known, keys.Fingerprint()) {
-		return errors.New("the store was made with another server key: give that one, or begin with an empty database")
-	}
-	return nil
 }
 
 func (s *Store) commitOptions(config Config, lanes int) commit.Options[*job] {
@@ -267,7 +279,7 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closePools() {
-	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool} {
+	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool, s.pulse} {
 		if pool != nil {
 			pool.Close()
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parleyhq/parley/internal/session"
 )
@@ -53,7 +54,7 @@ func (s *Store) tidy(ctx context.Context) error {
 		s.trim, purge, forget, s.forgetGuesses,
 	} {
 		errs = append(errs, s.repeat(ctx, func() (more bool, err error) {
-			err = s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error {
 				more, err = piece(ctx, tx, now)
 				return err
 			})
@@ -82,12 +83,17 @@ func (s *Store) askTime(ctx context.Context) (now session.Time, err error) {
 	return s.clock.next(s.clock.present(now), 0), err
 }
 
-// transaction does something in a transaction of its own, beside the lanes.
-func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx pgx.Tx) error) error {
+// inTransaction does something in a transaction of its own, beside the lanes. Once it has begun it is not interrupted.
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, do func(ctx context.Context, tx pgx.Tx) error) error {
+	lent, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer lent.Release()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
 	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
-	return pgx.BeginTxFunc(bounded, s.writers, options, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(bounded, lent, options, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(bounded, limitSQL); err != nil {
 			return err
 		}
