@@ -26,10 +26,12 @@ type store interface {
 
 // loadKeys reads the server's key ring: from the file that was named, which must exist; else from where the sessions are,
 // and there it is made if need be.
-func loadKeys(_ context.Context, c config.Config) (*session.KeyRing, error) {
+func loadKeys(ctx context.Context, c config.Config) (*session.KeyRing, error) {
 	switch {
 	case c.KeyFile != "":
 		return keyfile.Load(c.KeyFile, false)
+	case c.DatabaseURL != "":
+		return postgres.LoadKeys(ctx, c.DatabaseURL)
 	default:
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 			return nil, fmt.Errorf("data directory: %w", err)
