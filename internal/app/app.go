@@ -56,6 +56,8 @@ type App struct {
 	restAt  net.Listener
 	grpcAt  net.Listener
 
+	certificate *certs.Certificate // of the listeners; nil: they speak in the clear
+
 	readiness  *readiness
 	drainDelay time.Duration
 	draining   atomic.Bool // streams are being told to leave
@@ -75,6 +77,11 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	}
 	if a.grpcAt, err = listen.Listen(ctx, "tcp", c.GRPCListen); err != nil {
 		return nil, err
+	}
+	if c.TLSCert != "" {
+		if a.certificate, err = certs.Load(c.TLSCert, c.TLSKey, log); err != nil {
+			return nil, err
+		}
 	}
 	keys, err := loadKeys(ctx, c)
 	if err != nil {
@@ -108,13 +115,9 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	var options []grpc.ServerOption
-	if c.TLSCert != "" {
-		certificate, err := certs.Load(c.TLSCert, c.TLSKey, log)
-		if err != nil {
-			return nil, err
-		}
-		a.rest.TLSConfig = certificate.Config()
-		options = append(options, grpc.Creds(credentials.NewTLS(certificate.Config())))
+	if a.certificate != nil {
+		a.rest.TLSConfig = a.certificate.Config()
+		options = append(options, grpc.Creds(credentials.NewTLS(a.certificate.Config())))
 	}
 	a.grpc = rpc.NewServer(rpc.Config{
 		Service: service, Gate: entry, Log: log, Health: a.readiness.health, Draining: a.draining.Load,

@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/parleyhq/parley/internal/bus/natsbus"
+	"github.com/parleyhq/parley/internal/certs"
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/keyfile"
 	"github.com/parleyhq/parley/internal/session"
@@ -42,12 +44,35 @@ func loadKeys(ctx context.Context, c config.Config) (*session.KeyRing, error) {
 
 // openStore opens the bus, the tail on it, and the store whose commits enter the tail.
 func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyRing) (err error) {
-	if a.bus, err = natsbus.Open(ctx, natsbus.Config{URL: c.NATS.URL, Log: a.log}); err != nil {
+	if a.bus, err = a.openBus(ctx, c, keys); err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}
-	a.tail = tail.New(tail.Options{Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Logger: a.log})
+	a.tail = tail.New(tail.Options{
+		Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Spread: a.bus.Spread(), Logger: a.log,
+	})
 	a.store, err = a.openEngine(ctx, c, keys)
 	return err
+}
+
+// openBus opens the bus. Between the servers of nodes it is TLS if we have a certificate; they know one another by a
+// secret that the key ring gives them.
+func (a *App) openBus(ctx context.Context, c config.Config, keys *session.KeyRing) (*natsbus.Bus, error) {
+	settings := natsbus.Config{
+		URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, ExternalAPI: c.NATS.API || c.NATS.Mirror,
+		Listen: c.NATS.Listen, Leaf: c.NATS.Leaf, Cluster: c.NATS.Cluster, Routes: c.NATS.RouteAddresses(),
+		RouteSecret: hex.EncodeToString(keys.Derive("NATS routes")), Log: a.log,
+	}
+	if a.certificate != nil {
+		settings.TLS, settings.ClusterTLS = a.certificate.Config(), a.certificate.Config()
+		if c.NATS.CA != "" {
+			authorities, err := certs.LoadAuthorities(c.NATS.CA)
+			if err != nil {
+				return nil, err
+			}
+			settings.ClusterTLS.RootCAs = authorities
+		}
+	}
+	return natsbus.Open(ctx, settings)
 }
 
 func (a *App) openEngine(ctx context.Context, c config.Config, keys *session.KeyRing) (store, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -106,7 +107,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, or kept in PostgreSQL; made if need be")
 	flags.String("nats-url", "", "NATS servers by which nodes tell one another, with commas between; default: one inside of the process")
 	flags.String("nats-creds", "", "file with the credentials for --nats-url")
-	flags.String("nats-ca", "", "file with the certificates that --nats-url is trusted by, in PEM; default: the system's")
+	flags.String("nats-ca", "", "file with the authorities of the certificates at --nats-url or --nats-routes, in PEM; default: the system's")
 	flags.String("nats-cert", "", "file with our certificate for --nats-url, in PEM")
 	flags.String("nats-key", "", "file with that certificate's private key, in PEM")
 	flags.Bool("nats-api", false, "answer API requests on --nats-url, as --nats-listen does anyway")
@@ -122,7 +123,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("jwt-jwks-file", "", "file with the JSON Web Key Set of the tokens; read again when it changes")
 	flags.String("jwt-issuer", "", "iss that tokens must have; default: any")
 	flags.String("jwt-audience", "", "aud that tokens must have; default: any")
-	flags.String("tls-cert", "", "file with the certificate chain of both listeners, in PEM; read again when it changes")
+	flags.String("tls-cert", "", "file with the certificate chain of all listeners, in PEM; read again when it changes")
 	flags.String("tls-key", "", "file with the certificate's private key, in PEM")
 	flags.Int("limit-requests", 200, "requests a second of a user to this server; 0: no limit. No limit holds under --auth dev")
 	flags.Int("limit-creates", 20, "sessions that a user creates a second on this server; 0: no limit")
@@ -198,25 +199,32 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("--auth must be dev or jwt"))
 	}
 	errs = append(errs, c.checkDatabase(), c.NATS.check(), c.JWT.check(), c.Limits.check(), checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
+	errs = append(errs, c.checkRunning())
+	if _, err := c.TrustedProxies(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, origin := range c.CORSOrigins {
+		if origin != "*" || c.Auth != "jwt" {
+			errs = append(errs, checkOrigin(origin))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRunning looks at what the server tells, and how it stops.
+func (c *Config) checkRunning() error {
+	var errs []error
 	if c.DrainDelay < 0 {
 		errs = append(errs, errors.New("--drain-delay must not be negative"))
 	}
 	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
 		errs = append(errs, errors.New("--audit must be log or off"))
 	}
-	if _, err := c.TrustedProxies(); err != nil {
-		errs = append(errs, err)
-	}
 	if _, err := c.Level(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, errors.New("--log-format must be text or json"))
-	}
-	for _, origin := range c.CORSOrigins {
-		if origin != "*" || c.Auth != "jwt" {
-			errs = append(errs, checkOrigin(origin))
-		}
 	}
 	return errors.Join(errs...)
 }
@@ -237,8 +245,11 @@ func (c *Config) checkDatabase() error {
 func (n *NATS) check() error {
 	own := n.Listen != "" || n.Leaf != "" || n.Cluster != "" || len(n.Routes) > 0
 	var errs []error
-	if n.URL == "" && (n.Creds != "" || n.CA != "" || n.Cert != "" || n.API || n.Mirror) {
-		errs = append(errs, errors.New("--nats-creds, --nats-ca, --nats-cert, --nats-api and --nats-mirror need --nats-url"))
+	if n.URL == "" && (n.Creds != "" || n.Cert != "" || n.API || n.Mirror) {
+		errs = append(errs, errors.New("--nats-creds, --nats-cert, --nats-api and --nats-mirror need --nats-url"))
+	}
+	if n.URL == "" && n.Cluster == "" && n.CA != "" {
+		errs = append(errs, errors.New("--nats-ca needs --nats-url or --nats-cluster"))
 	}
 	if n.URL != "" && own {
 		errs = append(errs, errors.New("--nats-url: --nats-listen, --nats-leaf, --nats-cluster and --nats-routes are of the server inside of the process"))
@@ -252,9 +263,9 @@ func (n *NATS) check() error {
 			break
 		}
 	}
-	for _, text := range n.Routes {
-		if u, err := url.Parse(text); err != nil || u.Host == "" || u.User != nil {
-			errs = append(errs, errors.New("--nats-routes: must be a URL such as nats://host:6222, without a password: nodes know one another by their server key"))
+	for _, route := range n.RouteAddresses() {
+		if host, port, err := net.SplitHostPort(route); err != nil || host == "" || port == "" || strings.ContainsAny(route, "@/") {
+			errs = append(errs, errors.New("--nats-routes: must be like nats://host:6222, without a password: nodes know one another by their server key"))
 			break
 		}
 	}
@@ -288,6 +299,15 @@ func (n *NATS) URLs() []string {
 		urls[i] = strings.TrimSpace(urls[i])
 	}
 	return urls
+}
+
+// RouteAddresses are the hosts and ports of --nats-routes.
+func (n *NATS) RouteAddresses() []string {
+	addresses := make([]string, len(n.Routes))
+	for i, route := range n.Routes {
+		addresses[i] = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(route), "nats://"), "nats-route://")
+	}
+	return addresses
 }
 
 func (j *JWT) check() error {

@@ -262,6 +262,8 @@ func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 		"a NATS URL without host":    {"", []string{"--nats-url=nats://a,h"}, "--nats-url"},
 		"a certificate for NATS":     {"", []string{"--nats-url=nats://h", "--nats-cert=/c"}, "--nats-key"},
 		"routes without a cluster":   {"", []string{"--nats-routes=nats://h:1"}, "--nats-cluster"},
+		"a route without a port":     {"", []string{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://h"}, "--nats-routes"},
+		"authorities of nobody":      {"", []string{"--nats-ca=/c"}, "--nats-ca"},
 		"a route with a password":    {"", []string{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://u:p@h:1"}, "--nats-routes"},
 		"NATS clients from anywhere": {"", []string{"--nats-listen=0.0.0.0:4222"}, "--nats-listen"},
 		"leaf nodes from anywhere":   {"", []string{"--nats-leaf=:7422"}, "--nats-leaf"},

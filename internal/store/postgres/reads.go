@@ -426,24 +426,3 @@ func readMembers(ctx context.Context, conn *pgx.Conn, q *session.MemberQuery, pa
 		return n == limit, err
 	})
 }
-
-// APIKeys implements session.APIKeys.
-func (s *Store) APIKeys(ctx context.Context) (keys []session.APIKey, err error) {
-	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		keys = nil
-		return one(ctx, conn, func(row pgx.Row) error {
-			var key session.APIKey
-			var hash []byte
-			err := row.Scan(&key.ID, &key.Name, (*string)(&key.Role), &hash, (*int64)(&key.CreateTime), (*int64)(&key.RevokeTime))
-			if err == nil && len(hash) != session.HashBytes {
-				err = errors.New("an API key's hash is of another length")
-			}
-			if err == nil {
-				key.Hash = session.CredentialHash(hash)
-				keys = append(keys, key)
-			}
-			return err
-		}, `SELECT id, name, role, hash, created, revoked FROM api_keys ORDER BY number`)
-	})
-	return keys, err
-}
