@@ -78,7 +78,7 @@ func (a *App) openBus(ctx context.Context, c config.Config, keys *session.KeyRin
 func (a *App) openEngine(ctx context.Context, c config.Config, keys *session.KeyRing) (store, error) {
 	if c.DatabaseURL != "" {
 		opened, err := postgres.Open(ctx, postgres.Config{
-			URL: c.DatabaseURL, Keys: keys, Log: a.log, Committed: a.tail.Committed,
+			URL: c.DatabaseURL, Keys: keys, Log: a.log, Committed: a.tail.Committed, Reached: a.tail.Head,
 		})
 		if err != nil {
 			return nil, err // not a nil *postgres.Store, which is no nil store

@@ -100,6 +100,8 @@ func TestWhatIsOldIsForgotten(t *testing.T) {
 	wantCount(t, url, `SELECT count(*) FROM tickets`, 1)
 	clock.Advance(time.Hour + keepTickets + time.Second)
 	wantCount(t, url, `SELECT count(*) FROM tickets`, 0)
+	wantCount(t, url, `SELECT count(*) FROM commits`, newestCommits+22)
+	execute(t, url, fmt.Sprintf(`UPDATE commits SET written = written - %d`, (keepCommits+time.Second).Microseconds()))
 	wantCount(t, url, `SELECT count(*) FROM commits`, newestCommits)
 	wantCount(t, url, `SELECT count(*) FROM requests`, 1)
 	clock.Advance(keepRequests)
