@@ -42,7 +42,8 @@ var layers = map[string][]string{
 		"internal/tail",
 	},
 	"cmd/parley": {
-		"internal/app", "internal/auth", "internal/config", "internal/keyfile", "internal/session", "internal/store/sqlite",
+		"internal/app", "internal/auth", "internal/config", "internal/keyfile", "internal/session", "internal/store/postgres",
+		"internal/store/sqlite",
 	},
 	"bench":                      {"gen/parley/conversation/v1"},
 	"tools/protoc/openapi":       nil,

@@ -5,7 +5,6 @@ package access_test
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
