@@ -55,14 +55,17 @@ type App struct {
 	grpc    *grpc.Server
 	restAt  net.Listener
 	grpcAt  net.Listener
-	accepts atomic.Bool // /readyz
 
 	certificate *certs.Certificate // of the listeners; nil: they speak in the clear
+
+	readiness  *readiness
+	drainDelay time.Duration
+	draining   atomic.Bool // streams are being told to leave
 }
 
 // New opens the store and both listeners. The server answers once Run is called.
 func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err error) {
-	a := &App{log: log}
+	a := &App{log: log, readiness: newReadiness(log), drainDelay: c.DrainDelay}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
@@ -99,7 +102,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		Service: service,
 		Gate:    entry,
 		Log:     log,
-		Ready:   a.accepts.Load,
+		Ready:   a.readiness.ready,
 		Origins: c.CORSOrigins,
 	})
 	a.rest = &http.Server{
@@ -116,7 +119,9 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		a.rest.TLSConfig = a.certificate.Config()
 		options = append(options, grpc.Creds(credentials.NewTLS(a.certificate.Config())))
 	}
-	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log, Ready: a.accepts.Load}, options...)
+	a.grpc = rpc.NewServer(rpc.Config{
+		Service: service, Gate: entry, Log: log, Health: a.readiness.health, Draining: a.draining.Load,
+	}, options...)
 	return a, nil
 }
 
@@ -202,8 +207,9 @@ func (a *App) Addr() string { return a.restAt.Addr().String() }
 // GRPCAddr is the address of the gRPC listener.
 func (a *App) GRPCAddr() string { return a.grpcAt.Addr().String() }
 
-// Run serves until the context ends or a part fails; then it drains: readiness is taken back, what was accepted is
-// answered, and the store is closed. It returns nil after an orderly end.
+// Run serves until the context ends or a part fails; then it drains: readiness is taken back, and for the drain delay
+// nothing else happens, so that balancers notice; streams are told to leave, what was accepted is answered, and the store
+// is closed. It returns nil after an orderly end.
 func (a *App) Run(ctx context.Context) error {
 	group, groupContext := errgroup.WithContext(ctx)
 	scheme, serveREST := "http://", a.rest.Serve
@@ -222,11 +228,22 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	if store, ok := a.store.(pinger); ok {
+		group.Go(func() error {
+			a.readiness.watch(groupContext, store)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-groupContext.Done()
+		a.readiness.leave()
+		if ctx.Err() != nil && a.drainDelay > 0 { // else a part has failed
+			a.log.Info("not ready any more", "drainDelay", a.drainDelay)
+			<-time.After(a.drainDelay)
+		}
 		return a.stop(context.WithoutCancel(ctx))
 	})
-	a.accepts.Store(true)
+	a.readiness.begin()
 	a.log.Info("ready", "rest", scheme+a.Addr(), "grpc", a.GRPCAddr())
 	return group.Wait()
 }
@@ -234,7 +251,7 @@ func (a *App) Run(ctx context.Context) error {
 // stop ends the parts in their order, each within its deadline.
 func (a *App) stop(ctx context.Context) error {
 	a.log.Info("draining")
-	a.accepts.Store(false)
+	a.draining.Store(true)
 	servers, cancel := context.WithTimeout(ctx, serversDeadline)
 	defer cancel()
 	a.tail.Drain() // streams tell their clients, and end

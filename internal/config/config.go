@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -25,22 +26,23 @@ import (
 // Config is everything that can be set. The names are those of the flags; of a variable, "PARLEY_" and the name in
 // capitals with underscores; of the file, the name.
 type Config struct {
-	Listen      string   `koanf:"listen"`
-	GRPCListen  string   `koanf:"grpc-listen"`
-	DataDir     string   `koanf:"data-dir"`
-	DatabaseURL string   `koanf:"database-url"`
-	KeyFile     string   `koanf:"server-key-file"`
-	NATS        NATS     `koanf:",squash"`
-	Auth        string   `koanf:"auth"`
-	JWT         JWT      `koanf:",squash"`
-	Limits      Limits   `koanf:",squash"`
-	TLSCert     string   `koanf:"tls-cert"`
-	TLSKey      string   `koanf:"tls-key"`
-	CORSOrigins []string `koanf:"cors-origin"`
-	Proxies     []string `koanf:"trusted-proxy"`
-	Audit       string   `koanf:"audit"`
-	LogLevel    string   `koanf:"log-level"`
-	LogFormat   string   `koanf:"log-format"`
+	Listen      string        `koanf:"listen"`
+	GRPCListen  string        `koanf:"grpc-listen"`
+	DataDir     string        `koanf:"data-dir"`
+	DatabaseURL string        `koanf:"database-url"`
+	KeyFile     string        `koanf:"server-key-file"`
+	NATS        NATS          `koanf:",squash"`
+	Auth        string        `koanf:"auth"`
+	JWT         JWT           `koanf:",squash"`
+	Limits      Limits        `koanf:",squash"`
+	TLSCert     string        `koanf:"tls-cert"`
+	TLSKey      string        `koanf:"tls-key"`
+	CORSOrigins []string      `koanf:"cors-origin"`
+	Proxies     []string      `koanf:"trusted-proxy"`
+	DrainDelay  time.Duration `koanf:"drain-delay"`
+	Audit       string        `koanf:"audit"`
+	LogLevel    string        `koanf:"log-level"`
+	LogFormat   string        `koanf:"log-format"`
 }
 
 // NATS says how nodes tell one another what happens, and how NATS clients reach the API: over servers elsewhere (URL), or
@@ -70,8 +72,8 @@ type JWT struct {
 	Audience      string `koanf:"jwt-audience"`
 }
 
-// Limits bound what one user, and one address, may ask of the server. 0: no limit. Rates are a second; twice as much may
-// come at once.
+// Limits bound what one user, and one address, may ask of this server; of several nodes each counts for itself, but for the
+// sessions that exist. 0: no limit. Rates are a second; twice as much may come at once.
 type Limits struct {
 	Requests  int `koanf:"limit-requests"`  // of a user, all together
 	Creates   int `koanf:"limit-creates"`   // of a user
@@ -123,15 +125,16 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("jwt-audience", "", "aud that tokens must have; default: any")
 	flags.String("tls-cert", "", "file with the certificate chain of all listeners, in PEM; read again when it changes")
 	flags.String("tls-key", "", "file with the certificate's private key, in PEM")
-	flags.Int("limit-requests", 200, "requests a second of a user; 0: no limit. No limit holds under --auth dev")
-	flags.Int("limit-creates", 20, "sessions that a user creates a second; 0: no limit")
-	flags.Int("limit-publishes", 100, "messages that a user publishes a second; 0: no limit")
-	flags.Int("limit-streams", 20, "streams that a user opens a second; 0: no limit")
-	flags.Int("limit-address", 2000, "requests a second of an address, whoever asks; 0: no limit")
-	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist; 0: no limit")
+	flags.Int("limit-requests", 200, "requests a second of a user to this server; 0: no limit. No limit holds under --auth dev")
+	flags.Int("limit-creates", 20, "sessions that a user creates a second on this server; 0: no limit")
+	flags.Int("limit-publishes", 100, "messages that a user publishes a second on this server; 0: no limit")
+	flags.Int("limit-streams", 20, "streams that a user opens a second on this server; 0: no limit")
+	flags.Int("limit-address", 2000, "requests a second of an address to this server, whoever asks; 0: no limit")
+	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist, whichever node made them; 0: no limit")
 	flags.Int("quota-streams", 100, "streams that a user may have open on this server; 0: no limit")
 	flags.Int("quota-bytes", 16<<20, "bytes of a user's request bodies that this server handles at a time; 0: no limit")
 	flags.StringSlice(flagProxies, nil, "network whose X-Forwarded-For is believed, such as 10.0.0.0/8; may repeat")
+	flags.Duration("drain-delay", 0, "how long a server that is told to stop goes on while /readyz says that it is not ready, such as 5s: for balancers to notice")
 	flags.String("audit", "", "record of changes and denials: log or off; default: off under --auth dev, else log")
 	flags.StringSlice(flagOrigins, nil, "web origin whose pages may change things, besides our own; may repeat")
 	flags.String("log-level", "info", "debug, info, warn or error")
@@ -196,22 +199,32 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("--auth must be dev or jwt"))
 	}
 	errs = append(errs, c.checkDatabase(), c.NATS.check(), c.JWT.check(), c.Limits.check(), checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
-	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
-		errs = append(errs, errors.New("--audit must be log or off"))
-	}
+	errs = append(errs, c.checkRunning())
 	if _, err := c.TrustedProxies(); err != nil {
 		errs = append(errs, err)
+	}
+	for _, origin := range c.CORSOrigins {
+		if origin != "*" || c.Auth != "jwt" {
+			errs = append(errs, checkOrigin(origin))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRunning looks at what the server tells, and how it stops.
+func (c *Config) checkRunning() error {
+	var errs []error
+	if c.DrainDelay < 0 {
+		errs = append(errs, errors.New("--drain-delay must not be negative"))
+	}
+	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
+		errs = append(errs, errors.New("--audit must be log or off"))
 	}
 	if _, err := c.Level(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, errors.New("--log-format must be text or json"))
-	}
-	for _, origin := range c.CORSOrigins {
-		if origin != "*" || c.Auth != "jwt" {
-			errs = append(errs, checkOrigin(origin))
-		}
 	}
 	return errors.Join(errs...)
 }

@@ -74,7 +74,7 @@ func (s *Store) BeginGuess(ctx context.Context, user, id string) (allowed bool, 
 	if s.guesses.rows.Load() >= session.MaxGuessEntries {
 		return false, nil
 	}
-	err = s.withGuesses(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err = lend(ctx, s.guesses.pool, guessTime, func(ctx context.Context, conn *pgx.Conn) error {
 		allowed, err = s.countGuess(ctx, conn, guessKeys(user, id))
 		return err
 	})
@@ -127,41 +127,14 @@ const takeBackGuess = `WITH locked AS (SELECT key, wrong FROM guesses WHERE key 
 // TakeBackGuess implements session.Guesses. If the database fails then the guess counts, for a minute.
 func (s *Store) TakeBackGuess(ctx context.Context, user, id string) {
 	keys := guessKeys(user, id)
-	err := s.withGuesses(context.WithoutCancel(ctx), func(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), guessTime)
+	defer cancel()
+	err := lend(ctx, s.guesses.pool, guessTime, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, takeBackGuess, keys[guessesOfCallerAndID], keys[guessesOfCaller], keys[guessesOfID])
 		return err
 	})
 	if err != nil {
 		s.log.Warn("a right secretKey counts as a wrong one, for a minute", "error", err)
-	}
-}
-
-// withGuesses lends a connection to do, and another one if the first is lost. The context counts until there is one.
-func (s *Store) withGuesses(ctx context.Context, do func(ctx context.Context, conn *pgx.Conn) error) error {
-	once := func() error {
-		waiting, cancelWait := context.WithTimeout(ctx, guessTime)
-		defer cancelWait()
-		lent, err := s.guesses.pool.Acquire(waiting)
-		if err != nil {
-			return &lostError{cause: err}
-		}
-		defer lent.Release()
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), guessTime)
-		defer cancel()
-		return lostIfClosed(lent.Conn(), do(bounded, lent.Conn()))
-	}
-	err := once()
-	if lost(err) && ctx.Err() == nil {
-		s.guesses.pool.Reset()
-		err = once()
-	}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return canceled(ctx)
-	case err != nil:
-		return classify(err)
-	default:
-		return nil
 	}
 }
 

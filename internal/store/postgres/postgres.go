@@ -67,6 +67,7 @@ type Store struct {
 	writers *pgxpool.Pool // of the lanes, and of tidying
 	readers *pgxpool.Pool
 	guesses guesses
+	pulse   *pgxpool.Pool // of Ping, which is not to wait for others' work
 	lanes   []*commit.Committer[*job]
 	turn    atomic.Uint32      // the lane of the next write that may go to any
 	stop    context.CancelFunc // of what runs in the background
@@ -106,6 +107,9 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		return nil, err
 	}
 	if s.guesses.pool, err = newPool(ctx, config.URL, guessConnections); err != nil {
+		return nil, err
+	}
+	if s.pulse, err = newPool(ctx, config.URL, 1); err != nil {
 		return nil, err
 	}
 	err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error { return checkKeys(ctx, tx, config.Keys) })
@@ -292,7 +296,7 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closePools() {
-	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool} {
+	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool, s.pulse} {
 		if pool != nil {
 			pool.Close()
 		}
