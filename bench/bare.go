@@ -111,7 +111,7 @@ func (x *bare) run(ctx context.Context, postmaster int, warmup, duration time.Du
 		err = <-failed
 	}
 	out := w.result(nil)
-	out.Requests, out.Answers = r.written, r.answers
+	out.Requests, out.Answers, out.ServerCPU = r.written, r.answers, out.LoadCPU
 	out.P50, out.P99, out.Max = r.latencies.quantile(0.50), r.latencies.quantile(0.99), r.latencies.max
 	return out, err
 }
@@ -285,7 +285,9 @@ func (l *bareLane) lock(ctx context.Context, ids []string) (heads map[string]*he
 	var locked [][16]byte
 	first.Queue(`SELECT h.uid, s.id FROM sessions s JOIN heads h ON h.uid = s.uid WHERE s.id = ANY ($1) ORDER BY h.uid FOR UPDATE OF h`,
 		ids).Query(func(rows pgx.Rows) error {
-		locked, err = pgx.CollectRows(rows, pgx.RowTo[[16]byte])
+		locked, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (uid [16]byte, err error) {
+			return uid, row.Scan(&uid, nil)
+		})
 		return err
 	})
 	if err := l.conn.SendBatch(ctx, &first).Close(); err != nil {

@@ -73,7 +73,7 @@ const livePause = time.Second
 // which somebody publishes every second. That they exist costs the node nothing: they
 // are in the database before it is looked at first.
 func live(ctx context.Context, s *stage) error {
-	if err := wait(ctx, s.options.warmup+idleFor); err != nil {
+	if err := s.cluster.target().settle(ctx); err != nil {
 		return err
 	}
 	resident, err := residentBytes(s.pid())
@@ -89,7 +89,7 @@ func live(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer readers.stop()
-	if err := wait(ctx, leaveSomeTime); err != nil { // subscribing looks at the head once more after a second
+	if err := wait(ctx, s.options.leave); err != nil { // subscribing looks at the head once more after a second
 		return err
 	}
 	before, err := s.cluster.database.account(ctx)

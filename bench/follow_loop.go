@@ -180,7 +180,8 @@ func (f *follower) request(index int) []byte {
 		kind = socketHeaders
 	}
 	headers := slices.Concat(kind, f.headers)
-	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + c.Addr + "\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n")
+	host, _, _ := strings.Cut(c.Addr, ",") // the name that all servers go by
+	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n")
 }
 
 // receive reads a stream once: what it has left over follows when all others

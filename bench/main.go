@@ -68,6 +68,7 @@ type options struct {
 	sessions int
 	scale    []int
 	loops    int
+	leave    time.Duration // what streams get to come to rest, before what they cost is read
 
 	streams      bool
 	measurements []measurement // of the streams
@@ -81,7 +82,7 @@ type options struct {
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
-	var o options
+	o := options{leave: leaveSomeTime}
 	var rows, scale string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)

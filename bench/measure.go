@@ -189,7 +189,7 @@ func idle(streams int, socket bool) func(context.Context, *stage) error {
 			return err
 		}
 		defer readers.stop()
-		if err := wait(ctx, leaveSomeTime); err != nil {
+		if err := wait(ctx, s.options.leave); err != nil {
 			return err
 		}
 		after, err := residentBytes(s.pid())
