@@ -50,6 +50,7 @@ func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyR
 	a.tail = tail.New(tail.Options{
 		Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Spread: a.bus.Spread(), Logger: a.log,
 	})
+	a.bus.Reconnected(a.tail.Reconnected)
 	a.store, err = a.openEngine(ctx, c, keys)
 	return err
 }
