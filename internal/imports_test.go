@@ -41,7 +41,7 @@ var layers = map[string][]string{
 	"internal/keyfile": {"internal/session"},
 	"internal/app": {
 		"internal/auth", "internal/bus/natsbus", "internal/certs", "internal/config", "internal/gate", "internal/keyfile",
-		"internal/limit", "internal/rest", "internal/rpc", "internal/session", "internal/store/postgres", "internal/store/sqlite",
+		"internal/limit", "internal/natsapi", "internal/rest", "internal/rpc", "internal/session", "internal/store/postgres", "internal/store/sqlite",
 		"internal/tail",
 	},
 	"cmd/parley": {
