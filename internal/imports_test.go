@@ -39,12 +39,15 @@ var layers = map[string][]string{
 	"internal/gate":            {"internal/auth", "internal/fault", "internal/limit", "internal/session"},
 	"internal/rpc":             {"gen/parley/conversation/v1", "internal/auth", "internal/fault", "internal/gate", "internal/session"},
 	"internal/rest":            {"internal/auth", "internal/fault", "internal/gate", "internal/rpc", "internal/session"},
-	"internal/config":          {"internal/auth"},
-	"internal/certs":           nil,
-	"internal/keyfile":         {"internal/session"},
+	"internal/natsapi": {
+		"gen/parley/conversation/v1", "internal/auth", "internal/fault", "internal/gate", "internal/rpc", "internal/session",
+	},
+	"internal/config":  {"internal/auth"},
+	"internal/certs":   nil,
+	"internal/keyfile": {"internal/session"},
 	"internal/app": {
 		"internal/auth", "internal/bus/natsbus", "internal/certs", "internal/config", "internal/gate", "internal/keyfile",
-		"internal/limit", "internal/rest", "internal/rpc", "internal/session", "internal/store/postgres", "internal/store/sqlite",
+		"internal/limit", "internal/natsapi", "internal/rest", "internal/rpc", "internal/session", "internal/store/postgres", "internal/store/sqlite",
 		"internal/tail",
 	},
 	"cmd/parley": {

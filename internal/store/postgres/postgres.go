@@ -43,6 +43,14 @@ type Config struct {
 	// be quick. It is called by one goroutine at a time; the slice is the store's again when it returns.
 	Committed func([]*session.Event)
 
+	// Reached, if not nil, is told of each session whose log went on where it then ended: of what any node has committed
+	// since Open, this one too, within FeedEvery and a moment. It is told at least once, in no order, and sometimes of what
+	// happened before. One goroutine calls it, while others call Committed. It must be quick.
+	Reached func(uid session.UID, sequence int64)
+
+	// FeedEvery is how often the store looks for what was committed, to tell Reached; 0: every second.
+	FeedEvery time.Duration
+
 	// TidyEvery is how often the store looks for what has expired or is to be trimmed or purged; 0: every second.
 	TidyEvery time.Duration
 
@@ -54,14 +62,16 @@ type Config struct {
 
 // Store implements session.Store.
 type Store struct {
-	log      *slog.Logger
-	clock    clock
-	writers  *pgxpool.Pool // of the lanes, and of tidying
-	readers  *pgxpool.Pool
-	lanes    []*commit.Committer[*job]
-	turn     atomic.Uint32 // the lane of the next write that may go to any
-	stopTidy context.CancelFunc
-	tidying  sync.WaitGroup
+	log     *slog.Logger
+	clock   clock
+	writers *pgxpool.Pool // of the lanes, and of tidying
+	readers *pgxpool.Pool
+	guesses guesses
+	pulse   *pgxpool.Pool // of Ping, which is not to wait for others' work
+	lanes   []*commit.Committer[*job]
+	turn    atomic.Uint32      // the lane of the next write that may go to any
+	stop    context.CancelFunc // of what runs in the background
+	running sync.WaitGroup
 
 	telling sync.Mutex // is held while Config.Committed runs
 }
@@ -96,6 +106,12 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	if s.readers, err = newPool(ctx, config.URL, readerCount); err != nil {
 		return nil, err
 	}
+	if s.guesses.pool, err = newPool(ctx, config.URL, guessConnections); err != nil {
+		return nil, err
+	}
+	if s.pulse, err = newPool(ctx, config.URL, 1); err != nil {
+		return nil, err
+	}
 	err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error { return checkKeys(ctx, tx, config.Keys) })
 	if err != nil {
 		return nil, err
@@ -103,12 +119,21 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	if err := s.readFloor(ctx); err != nil {
 		return nil, err
 	}
+	var f *feed
+	if config.Reached != nil {
+		if f, err = newFeed(ctx, s, config.Reached); err != nil {
+			return nil, err
+		}
+	}
 	for range lanes {
 		s.lanes = append(s.lanes, commit.New(&lane{store: s, patience: config.patience}, s.commitOptions(config, lanes)))
 	}
-	tidyContext, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stopTidy = stop
-	s.tidying.Go(func() { s.tidyLoop(tidyContext, cmp.Or(config.TidyEvery, tidyEvery)) })
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.running.Go(func() { s.tidyLoop(background, cmp.Or(config.TidyEvery, tidyEvery)) })
+	if f != nil {
+		s.running.Go(func() { f.run(background, cmp.Or(config.FeedEvery, feedEvery)) })
+	}
 	return s, nil
 }
 
@@ -181,7 +206,7 @@ func (d *database) examine(ctx context.Context) error {
 func (s *Store) readFloor(ctx context.Context) error {
 	var latest int64
 	err := s.readers.QueryRow(ctx, `SELECT coalesce(max(at), 0)
-		FROM (SELECT at FROM commits ORDER BY group_id DESC LIMIT $1) newest`, newestCommits).Scan(&latest)
+		FROM (SELECT at FROM commits ORDER BY xid DESC LIMIT $1) newest`, newestCommits).Scan(&latest)
 	s.clock.floor.Store(latest)
 	return err
 }
@@ -255,14 +280,14 @@ func (s *Store) laneFor(key []byte) int {
 // Close answers every write that was accepted, and closes the connections. If ctx ends first, what has not begun is
 // answered that nothing was done. No call may come after it.
 func (s *Store) Close(ctx context.Context) error {
-	s.stopTidy()
+	s.stop()
 	errs := make([]error, len(s.lanes))
 	var closing sync.WaitGroup
 	for i, committer := range s.lanes {
 		closing.Go(func() { errs[i] = committer.Close(ctx) })
 	}
 	closing.Wait()
-	s.tidying.Wait()
+	s.running.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err // the lanes may still be at work: their connections stay open
 	}
@@ -271,7 +296,7 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closePools() {
-	for _, pool := range []*pgxpool.Pool{s.writers, s.readers} {
+	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool, s.pulse} {
 		if pool != nil {
 			pool.Close()
 		}

@@ -2,7 +2,7 @@
 // nothing of an engine, and a Target takes them.
 //
 // What belongs to sessions that have ended is left behind, but for their last events: a store purges it anyway. So are
-// tickets, which live for seconds, and what a target can work out by itself.
+// tickets and the counts of wrong secretKeys, which live for seconds, and what a target can work out by itself.
 package transfer
 
 import (
