@@ -208,7 +208,6 @@ The key ring is in the database\.\n$`).MatchString(stdout) {
 	}
 
 	t.Setenv("PARLEY_DATABASE_URL", database)
-	t.Setenv("PARLEY_SERVER_KEY_FILE", filepath.Join(dir, "server.key"))
 	s := startServer(t, t.TempDir())
 	if diff := cmp.Diff(want, s.everything()); diff != "" {
 		t.Fatalf("before and after (-want +got):\n%s", diff)
@@ -275,7 +274,6 @@ func wantBack(t *testing.T, database, first string) {
 		}
 	}
 	t.Setenv("PARLEY_DATABASE_URL", "")
-	t.Setenv("PARLEY_SERVER_KEY_FILE", "")
 	s := startServer(t, again)
 	if n := len(s.as("other").mustGet("/public/members")["members"].([]any)); n != 3 {
 		t.Errorf("the session has %d members", n)

@@ -33,8 +33,11 @@ func newProgress(to io.Writer, terminal bool, now func() time.Time) func(total, 
 func barProgress(to io.Writer) func(total, moved transfer.Counts) {
 	var bar *progressbar.ProgressBar
 	return func(total, moved transfer.Counts) {
+		if total.Rows() == 0 {
+			return
+		}
 		if bar == nil {
-			bar = progressbar.NewOptions64(max(total.Rows(), 1),
+			bar = progressbar.NewOptions64(total.Rows(),
 				progressbar.OptionSetWriter(to),
 				progressbar.OptionSetDescription("copying"),
 				progressbar.OptionSetItsString("rows"),
