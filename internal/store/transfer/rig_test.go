@@ -1,7 +1,9 @@
 package transfer_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -218,8 +220,10 @@ func makeSession(ctx context.Context, service *session.Service, i int) (*session
 
 // talk has users join a session, and say something on two channels, for some blocks.
 func talk(ctx context.Context, service *session.Service, id string, i int) error {
-	for _, user := range []string{"guest", fmt.Sprint("owner-", i%5)} {
-		if _, err := service.Join(ctx, session.Caller{User: user}, session.JoinRequest{ID: id, Channels: []int32{1, 2}}); err != nil {
+	for _, user := range []string{"guest", "outsider", fmt.Sprint("owner-", i%5)} {
+		if _, err := service.Join(ctx, session.Caller{User: user}, session.JoinRequest{
+			ID: id, Channels: []int32{1, 2}, SecretKey: fmt.Sprint("secret of ", i),
+		}); err != nil {
 			return err
 		}
 	}
@@ -294,6 +298,7 @@ func read(t *testing.T, s store, sc *scene) (c content) {
 		"all":            {All: true},
 		"of an owner":    {VisibleTo: "owner-2"},
 		"of a guest":     {VisibleTo: "guest"},
+		"of a member":    {VisibleTo: "outsider"},
 		"of a stranger":  {VisibleTo: "stranger"},
 		"by displayName": {All: true, Order: session.Order{By: session.ByDisplayName, Descending: true}},
 		"by updateTime":  {All: true, Order: session.Order{By: session.ByUpdateTime}},
@@ -333,7 +338,17 @@ func list(t *testing.T, s store, query *session.Query) (ids []string) {
 	}
 }
 
-func diff(want, got content) string {
+// diff is what differs. Much is compared as text first: looking for what differs takes long, also where nothing does.
+func diff(t *testing.T, want, got content) string {
+	t.Helper()
+	one, err := json.Marshal(want)
+	other, otherErr := json.Marshal(got)
+	if err := errors.Join(err, otherErr); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(one, other) {
+		return ""
+	}
 	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(session.Event{}), cmpopts.EquateEmpty())
 }
 

@@ -51,7 +51,7 @@ func TestAllThatCanBeReadIsMoved(t *testing.T) {
 			t.Errorf("the keys are %v", got.Keys)
 		}
 		got.Keys = nil
-		if diff := diff(want, got); diff != "" {
+		if diff := diff(t, want, got); diff != "" {
 			t.Fatalf("%T to %T (-want +got):\n%.8000s", from, to, diff)
 		}
 		closeStore(t, opened)
@@ -69,8 +69,8 @@ func wantStillGood(t *testing.T, service *session.Service, sc *scene) {
 	again, err := service.Publish(ctx, guest, session.PublishRequest{ID: "session-0", RequestID: "publish-7", Message: &session.Message{
 		Kind: session.ContentText, Text: "text 7", Contents: 1, Channel: 2,
 	}})
-	if err != nil || again.Sequence != 11 {
-		t.Errorf("the repeated publish is %+v, %v; want the event 11", again, err)
+	if err != nil || again.Sequence != 12 {
+		t.Errorf("the repeated publish is %+v, %v; want the event 12", again, err)
 	}
 	_, err = service.Publish(ctx, guest, session.PublishRequest{ID: "session-0", Message: &session.Message{
 		ID: "message-13", Kind: session.ContentText, Text: "x", Contents: 1,
@@ -233,7 +233,21 @@ func TestASourceThatIsWrittenToIsNoticed(t *testing.T) {
 	if exists(t, to) {
 		t.Error("there is a target")
 	}
-	mustTransfer(t, from, to) // nobody writes now
+
+	// Nobody writes now; but a transaction that began before the last write is still going on.
+	conn, err := pgx.Connect(t.Context(), from.(inPostgres).url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), `BEGIN; SELECT pg_current_xact_id()`); err != nil {
+		t.Fatal(err)
+	}
+	create := storetest.Creation{ID: "last", Spec: session.Spec{Owners: []string{"owner"}}}
+	if _, err := create.Create(t.Context(), server); err != nil {
+		t.Fatal(err)
+	}
+	mustTransfer(t, from, to)
 }
 
 func TestSessionsOfOneMicrosecondAreRefusedBySQLite(t *testing.T) {
@@ -283,6 +297,10 @@ func TestTimeGoesOnAfterAMove(t *testing.T) {
 			closeStore(t, before)
 			mustTransfer(t, from, to)
 			after := openStore(t, to, session.Now)
+			create := storetest.Creation{ID: "next", Spec: session.Spec{Owners: []string{"owner"}}}
+			if made, err := create.Create(t.Context(), after); err != nil || made.CreateTime <= said {
+				t.Errorf("a session was made at %v after an event of %v (%v)", made.CreateTime, said, err)
+			}
 			for _, id := range []string{"late", "early"} {
 				if next := publish(t, after, id); next <= said {
 					t.Errorf("%s has an event of %v after one of %v", id, next, said)
