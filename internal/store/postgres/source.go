@@ -33,9 +33,9 @@ func OpenSource(ctx context.Context, url string) (_ *Source, err error) {
 	if s.pool, err = newPool(ctx, url, 2); err != nil { // one of them asks what the snapshot does not have
 		return nil, named(err)
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // the context may have ended: that may be the error
 		if err != nil {
-			err = errors.Join(named(err), s.Close()) //nolint:contextcheck // the context may have ended: that may be the error
+			err = errors.Join(named(err), s.Close())
 		}
 	}()
 	s.tx, err = s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

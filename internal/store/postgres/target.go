@@ -31,9 +31,9 @@ func OpenTarget(ctx context.Context, url string) (_ *Target, err error) {
 		return nil, named(err)
 	}
 	t := &Target{pool: database.Pool}
-	defer func() {
+	defer func() { //nolint:contextcheck // the context may have ended: that may be the error
 		if err != nil {
-			err = errors.Join(named(err), t.Close()) //nolint:contextcheck // the context may have ended: that may be the error
+			err = errors.Join(named(err), t.Close())
 		}
 	}()
 	if t.tx, err = t.pool.Begin(ctx); err != nil {
