@@ -139,6 +139,9 @@ func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 	config.MinConns = 0
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	config.ConnConfig.StatementCacheCapacity = 0
+	// That a connection is lost is found out by its use, and each use that matters is tried again: asking before would double
+	// what a quiet node asks.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
