@@ -319,6 +319,21 @@ func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
 // Stop ends the server in order: it tells who is connected, and rolls back what is not committed.
 func (s *Server) Stop() { s.end(syscall.SIGINT) }
 
+// Standby ends the server in order and starts it again as the standby of a server that never comes: it can be read, not
+// written, until pg_promote() makes another history of it. It must have been started with "wal_level=replica".
+func (s *Server) Standby() error {
+	s.Stop()
+	if err := os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o600); err != nil {
+		return err
+	}
+	if s.owner != nil {
+		if err := os.Chown(filepath.Join(s.data(), "standby.signal"), int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return s.Start()
+}
+
 func (s *Server) end(signal os.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
