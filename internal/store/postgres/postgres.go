@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -147,6 +148,13 @@ func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 	config.MinConns = 0
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	config.ConnConfig.StatementCacheCapacity = 0
+	// That a connection is lost is found out by its use, and each use that matters is tried again: asking before would double
+	// what a quiet node asks.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	// Of several hosts in the URL, a standby is none to connect to: what is read there may be of before the last write.
+	if config.ConnConfig.ValidateConnect == nil {
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
