@@ -216,9 +216,9 @@ func (l *bareLane) create(ctx context.Context) error {
 	batch.Queue(`INSERT INTO session_users (uid, user_name)
 		SELECT uid, user_name FROM unnest($1::uuid[], $2::text[]) AS w (uid, user_name) ORDER BY user_name, uid
 		ON CONFLICT (user_name, uid) DO NOTHING`, found, users)
-	batch.Queue(`INSERT INTO creators (user_name, sessions)
-		SELECT user_name, sessions FROM unnest($1::text[], $2::bigint[]) AS w (user_name, sessions)
-		ON CONFLICT (user_name) DO UPDATE SET sessions = creators.sessions + excluded.sessions`, creators, ones)
+	batch.Queue(`INSERT INTO creators (user_name, part, sessions)
+		SELECT user_name, $3, sessions FROM unnest($1::text[], $2::bigint[]) AS w (user_name, sessions)
+		ON CONFLICT (user_name, part) DO UPDATE SET sessions = creators.sessions + excluded.sessions`, creators, ones, l.number)
 	return l.end(ctx, &batch, now, uids, ones)
 }
 

@@ -36,7 +36,7 @@ func (l *lane) write(ctx context.Context, conn *pgx.Conn) error {
 	k.changeUsers(rooms)
 	k.keepRequests(l.scene)
 	k.keepTickets(l.scene)
-	k.count(l.scene.changes)
+	k.count(l.part, l.scene.changes)
 	k.sign(l, rooms)
 	if err := conn.SendBatch(ctx, &k.batch).Close(); err != nil {
 		return err
@@ -384,9 +384,8 @@ func (k *keeper) keepTickets(s *scene) {
 	}
 }
 
-// count changes how many sessions exist of creators. Others who create as one of them wait for the commit from here on, so
-// it comes last.
-func (k *keeper) count(changes map[string]int) {
+// count changes how many sessions exist of creators, in the lane's part of their numbers.
+func (k *keeper) count(part int16, changes map[string]int) {
 	var users, less []string
 	var numbers []int64
 	for _, user := range slices.SortedFunc(maps.Keys(changes), cmp.Compare[string]) {
@@ -402,11 +401,11 @@ func (k *keeper) count(changes map[string]int) {
 	if len(users) == 0 {
 		return
 	}
-	k.batch.Queue(`INSERT INTO creators (user_name, sessions)
-		SELECT user_name, sessions FROM unnest($1::text[], $2::bigint[]) AS w (user_name, sessions)
-		ON CONFLICT (user_name) DO UPDATE SET sessions = creators.sessions + excluded.sessions`, users, numbers)
+	k.batch.Queue(`INSERT INTO creators (user_name, part, sessions)
+		SELECT user_name, $3, sessions FROM unnest($1::text[], $2::bigint[]) AS w (user_name, sessions)
+		ON CONFLICT (user_name, part) DO UPDATE SET sessions = creators.sessions + excluded.sessions`, users, numbers, part)
 	if len(less) > 0 {
-		k.batch.Queue(`DELETE FROM creators WHERE user_name = ANY ($1) AND sessions <= 0`, less)
+		k.batch.Queue(`DELETE FROM creators WHERE user_name = ANY ($1) AND part = $2 AND sessions = 0`, less, part)
 	}
 }
 

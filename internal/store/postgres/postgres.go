@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,6 +80,7 @@ type Store struct {
 
 const (
 	defaultLanes = 2
+	creatorParts = 64 // of the number of a creator's sessions: so that it is rare that two lanes have the same
 	readerCount  = 8
 )
 
@@ -127,7 +129,8 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		}
 	}
 	for range lanes {
-		s.lanes = append(s.lanes, commit.New(&lane{store: s, patience: config.patience}, s.commitOptions(config, lanes)))
+		l := &lane{store: s, patience: config.patience, part: int16(rand.N(creatorParts))}
+		s.lanes = append(s.lanes, commit.New(l, s.commitOptions(config, lanes)))
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
