@@ -21,6 +21,7 @@ import (
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/limit"
+	"github.com/parleyhq/parley/internal/natsapi"
 	"github.com/parleyhq/parley/internal/rest"
 	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
@@ -50,6 +51,7 @@ type App struct {
 	keys    *auth.Keys // likewise
 	bus     *natsbus.Bus
 	tail    *tail.Hub
+	api     atomic.Pointer[natsapi.API] // nil: nobody reaches it over NATS
 	streams *rest.Handler
 	rest    *http.Server
 	grpc    *grpc.Server
@@ -98,6 +100,9 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	if err != nil {
 		return nil, err
 	}
+	if err := a.openNATS(c, service, entry); err != nil {
+		return nil, err
+	}
 	a.streams = rest.NewHandler(rest.Config{
 		Service: service,
 		Gate:    entry,
@@ -138,7 +143,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 	if c.Auth == "dev" {
 		return gate.New(settings), nil
 	}
-	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: service.RevokeKey, Log: a.log}); err != nil {
+	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: a.revoke(service), Log: a.log}); err != nil {
 		return nil, fmt.Errorf("API keys: %w", err)
 	}
 	a.tokens, err = auth.NewJWT(ctx, auth.JWTConfig{
@@ -149,7 +154,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		Issuer:        c.JWT.Issuer,
 		Audience:      c.JWT.Audience,
 		Keys:          a.keys,
-		Revoked:       service.RevokeKey,
+		Revoked:       a.revoke(service),
 		Restored:      service.RestoreKey,
 		Log:           a.log,
 	})
@@ -191,6 +196,9 @@ func (a *App) abandon(ctx context.Context) error {
 	if a.tail != nil {
 		a.tail.Close()
 	}
+	if api := a.api.Load(); api != nil {
+		errs = append(errs, api.Close(ctx))
+	}
 	if a.bus != nil {
 		errs = append(errs, a.bus.Close(ctx))
 	}
@@ -212,6 +220,9 @@ func (a *App) GRPCAddr() string { return a.grpcAt.Addr().String() }
 // nothing else happens, so that balancers notice; streams are told to leave, what was accepted is answered, and the store
 // is closed. It returns nil after an orderly end.
 func (a *App) Run(ctx context.Context) error {
+	if err := a.startNATS(ctx); err != nil {
+		return errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
+	}
 	group, groupContext := errgroup.WithContext(ctx)
 	scheme, serveREST := "http://", a.rest.Serve
 	if a.rest.TLSConfig != nil {
@@ -245,7 +256,7 @@ func (a *App) Run(ctx context.Context) error {
 		return a.stop(context.WithoutCancel(ctx))
 	})
 	a.readiness.begin()
-	a.log.Info("ready", "rest", scheme+a.Addr(), "grpc", a.GRPCAddr())
+	a.log.Info("ready", append([]any{"rest", scheme + a.Addr(), "grpc", a.GRPCAddr()}, a.natsAddress()...)...)
 	return group.Wait()
 }
 
@@ -260,6 +271,12 @@ func (a *App) stop(ctx context.Context) error {
 	defer cancelStreams()
 	if err := a.streams.Drain(streams); err != nil {
 		a.log.Warn("draining the streams", "error", err)
+	}
+	api := a.api.Load()
+	if api != nil {
+		if err := api.Drain(servers); err != nil {
+			a.log.Warn("draining the API over NATS", "error", err)
+		}
 	}
 	grpcDone := make(chan struct{})
 	go func() {
@@ -279,6 +296,9 @@ func (a *App) stop(ctx context.Context) error {
 	a.tail.Leave() // it reads the store
 	err = errors.Join(err, a.store.Close(store))
 	a.tail.Close() // it announces what the store has written last
+	if api != nil {
+		err = errors.Join(err, api.Close(store))
+	}
 	err = errors.Join(err, a.bus.Close(store))
 	a.log.Info("stopped")
 	return err

@@ -50,6 +50,7 @@ func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyR
 	a.tail = tail.New(tail.Options{
 		Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Spread: a.bus.Spread(), Logger: a.log,
 	})
+	a.bus.Reconnected(a.tail.Reconnected)
 	a.store, err = a.openEngine(ctx, c, keys)
 	return err
 }
@@ -58,7 +59,7 @@ func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyR
 // secret that the key ring gives them.
 func (a *App) openBus(ctx context.Context, c config.Config, keys *session.KeyRing) (*natsbus.Bus, error) {
 	settings := natsbus.Config{
-		URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, ExternalAPI: c.NATS.API || c.NATS.Mirror,
+		URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, ExternalAPI: c.NATS.API,
 		Listen: c.NATS.Listen, Leaf: c.NATS.Leaf, Cluster: c.NATS.Cluster, Routes: c.NATS.RouteAddresses(),
 		RouteSecret: hex.EncodeToString(keys.Derive("NATS routes")), Log: a.log,
 	}
@@ -78,7 +79,7 @@ func (a *App) openBus(ctx context.Context, c config.Config, keys *session.KeyRin
 func (a *App) openEngine(ctx context.Context, c config.Config, keys *session.KeyRing) (store, error) {
 	if c.DatabaseURL != "" {
 		opened, err := postgres.Open(ctx, postgres.Config{
-			URL: c.DatabaseURL, Keys: keys, Log: a.log, Committed: a.tail.Committed, Reached: a.tail.Head,
+			URL: c.DatabaseURL, Keys: keys, Log: a.log, Committed: a.committed, Reached: a.reached,
 		})
 		if err != nil {
 			return nil, err // not a nil *postgres.Store, which is no nil store
@@ -89,7 +90,7 @@ func (a *App) openEngine(ctx context.Context, c config.Config, keys *session.Key
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	opened, err := sqlite.Open(ctx, sqlite.Config{
-		Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.tail.Committed,
+		Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.committed,
 		CountCreators: c.Auth != "dev" && c.Limits.Sessions > 0,
 	})
 	if err != nil {

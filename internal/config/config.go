@@ -111,7 +111,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("nats-cert", "", "file with our certificate for --nats-url, in PEM")
 	flags.String("nats-key", "", "file with that certificate's private key, in PEM")
 	flags.Bool("nats-api", false, "answer API requests on --nats-url, as --nats-listen does anyway")
-	flags.Bool("nats-mirror", false, "publish events in clear on --nats-url, whose own permissions say who reads them; --nats-listen does so anyway")
+	flags.Bool("nats-mirror", false, "with --nats-api: publish events in the clear on --nats-url, whose own permissions say who reads them; --nats-listen does so anyway")
 	flags.String("nats-listen", "", "address where the server inside of the process takes NATS clients; default: nowhere")
 	flags.String("nats-leaf", "", "address where it takes leaf nodes; default: nowhere")
 	flags.String("nats-cluster", "", "address where it takes the servers of other nodes, to make one cluster; default: nowhere")
@@ -245,8 +245,11 @@ func (c *Config) checkDatabase() error {
 func (n *NATS) check() error {
 	own := n.Listen != "" || n.Leaf != "" || n.Cluster != "" || len(n.Routes) > 0
 	var errs []error
-	if n.URL == "" && (n.Creds != "" || n.Cert != "" || n.API || n.Mirror) {
-		errs = append(errs, errors.New("--nats-creds, --nats-cert, --nats-api and --nats-mirror need --nats-url"))
+	if n.URL == "" && (n.Creds != "" || n.Cert != "" || n.API) {
+		errs = append(errs, errors.New("--nats-creds, --nats-cert and --nats-api need --nats-url"))
+	}
+	if n.Mirror && !n.API {
+		errs = append(errs, errors.New("--nats-mirror needs --nats-api"))
 	}
 	if n.URL == "" && n.Cluster == "" && n.CA != "" {
 		errs = append(errs, errors.New("--nats-ca needs --nats-url or --nats-cluster"))

@@ -258,6 +258,7 @@ func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 		"a database that is no URL":  {"", []string{"--database-url=host=h password=p"}, "--database-url"},
 		"credentials for no NATS":    {"", []string{"--nats-creds=/c"}, "--nats-url"},
 		"an API for no NATS":         {"", []string{"--nats-api"}, "--nats-url"},
+		"a mirror without the API":   {"", []string{"--nats-url=nats://h", "--nats-mirror"}, "--nats-api"},
 		"NATS here and there":        {"", []string{"--nats-url=nats://h", "--nats-listen=127.0.0.1:1"}, "--nats-listen"},
 		"a NATS URL without host":    {"", []string{"--nats-url=nats://a,h"}, "--nats-url"},
 		"a certificate for NATS":     {"", []string{"--nats-url=nats://h", "--nats-cert=/c"}, "--nats-key"},

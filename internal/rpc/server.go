@@ -40,7 +40,7 @@ type Config struct {
 }
 
 // maxMessage is how large a request may be: as a body over HTTP.
-const maxMessage = 1 << 20
+const maxMessage = gate.MaxBody
 
 // maxStreams is how many calls a connection may have open.
 const maxStreams = 1000
@@ -195,15 +195,5 @@ func (e *edge) settle(ctx context.Context, call *gate.Call, method string, panic
 	if _, ok := status.FromError(err); ok { // gRPC's own services know their own statuses
 		return err
 	}
-	f := fault.From(err)
-	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {
-		return Status(f).Err()
-	}
-	e.Log.ErrorContext(ctx, "request failed", "requestId", call.ID, "method", method, "error", f)
-	if f.Kind == fault.Internal {
-		shown := *f
-		shown.Message = "internal error (request " + call.ID + ")"
-		f = &shown
-	}
-	return Status(f).Err()
+	return Status(gate.Shown(ctx, e.Log, call.ID, err, slog.String("method", method))).Err()
 }

@@ -198,7 +198,7 @@ func (p *presence) expire() {
 // hear takes in what another node told.
 func (p *presence) hear(data []byte) {
 	a, err := p.hub.peers.decode(data, session.UID{})
-	if err != nil || a.what != aPresence || a.node == p.hub.node {
+	if err != nil || a.what != aPresence || a.node == p.hub.node || !p.hub.peers.newer(a.node, a.number) {
 		return
 	}
 	what, present, err := decodePresence(a.body)

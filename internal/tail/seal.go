@@ -65,10 +65,16 @@ type peers struct {
 	key []byte
 
 	mu    sync.RWMutex // guards the field below
-	known map[nodeID]cipher.AEAD
+	known map[nodeID]*peer
 }
 
-func newPeers(key []byte) *peers { return &peers{key: key, known: make(map[nodeID]cipher.AEAD)} }
+// peer is another node.
+type peer struct {
+	opener cipher.AEAD
+	told   uint64 // the number of its newest announcement of presence; guarded by peers.mu
+}
+
+func newPeers(key []byte) *peers { return &peers{key: key, known: make(map[nodeID]*peer)} }
 
 // open returns who announced what, for a session. It changes the data, and the content is in it.
 func (p *peers) open(data []byte, uid session.UID) (node nodeID, number uint64, content []byte, err error) {
@@ -78,31 +84,51 @@ func (p *peers) open(data []byte, uid session.UID) (node nodeID, number uint64, 
 	header, sealed := data[:headerBytes], data[headerBytes:]
 	copy(node[:], header[1:])
 	p.mu.RLock()
-	opener, known := p.known[node]
+	from := p.known[node]
 	p.mu.RUnlock()
+	known := from != nil
 	if !known {
-		opener = cipherOf(p.key, node)
+		from = &peer{opener: cipherOf(p.key, node)}
 	}
 	nonce, additional := bound(header, uid)
-	content, err = opener.Open(sealed[:0], nonce, sealed, additional)
+	content, err = from.opener.Open(sealed[:0], nonce, sealed, additional)
 	if err != nil {
 		return node, 0, nil, errAnnouncement
 	}
 	if !known {
-		p.learn(node, opener)
+		p.learn(node, from)
 	}
 	return node, binary.BigEndian.Uint64(nonce[4:]), content, nil
 }
 
-// learn keeps the cipher of a node that has proved to have the key, in place of any other's if there are many.
-func (p *peers) learn(node nodeID, opener cipher.AEAD) {
+// learn keeps a node that has proved to have the key, in place of any other if there are many.
+func (p *peers) learn(node nodeID, found *peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.known[node] != nil {
+		return
+	}
 	if len(p.known) >= maxPeers {
 		for other := range p.known {
 			delete(p.known, other)
 			break
 		}
 	}
-	p.known[node] = opener
+	p.known[node] = found
+}
+
+// newer tells whether an announcement of presence is the newest of its node. They come in order; one that does not was
+// repeated by somebody.
+func (p *peers) newer(node nodeID, number uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from := p.known[node]
+	if from == nil {
+		return true
+	}
+	if number <= from.told {
+		return false
+	}
+	from.told = number
+	return true
 }

@@ -61,9 +61,11 @@ type Config struct {
 	// TLS is of Listen and Leaf. Nil: there is none.
 	TLS *tls.Config
 
-	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do. All nodes have
-	// the same RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret
-	// and all else goes in plain text.
+	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do, as URLs; this
+	// node's own among them does no harm. Servers tell one another of the rest, but only once: after a failure it is sure
+	// only of two of whom one is named to the other that they find each other again. So name all. All nodes have the same
+	// RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret and all
+	// else goes in plain text.
 	Cluster     string
 	Routes      []string
 	RouteSecret string
@@ -77,7 +79,8 @@ type Config struct {
 type Bus struct {
 	embedded *embedded // nil: the server is elsewhere
 	conn     *nats.Conn
-	clients  *nats.Conn // nil: there is no API
+	clients  *nats.Conn      // nil: there is no API
+	closed   []chan struct{} // closed when a connection is; of each one
 	spread   bool
 	log      *slog.Logger
 
@@ -107,33 +110,34 @@ func (b *Bus) open(ctx context.Context, config Config) (err error) {
 	if b.embedded, err = startServer(ctx, config, b.log); err != nil {
 		return err
 	}
-	if b.conn, err = b.join(ctx, b.embedded.secrets.node); err != nil {
+	if b.conn, err = b.join(ctx); err != nil {
 		return err
 	}
 	if config.Listen != "" || config.Leaf != "" {
-		b.clients, err = connect("", b.embedded.options(ctx, b.embedded.secrets.api, b.log)...)
+		b.clients, err = b.connect("", b.embedded.dialOptions(ctx, b.embedded.secrets.api, b.log)...)
 	}
 	return err
 }
 
 // join connects to the embedded server as a node.
-func (b *Bus) join(ctx context.Context, secret string) (*nats.Conn, error) {
-	options := append(b.embedded.options(ctx, secret, b.log), nats.NoEcho(), nats.ConnectHandler(b.arrived), nats.ReconnectHandler(b.arrived))
-	return connect("", options...)
+func (b *Bus) join(ctx context.Context) (*nats.Conn, error) {
+	return b.connect("", append(b.embedded.dialOptions(ctx, b.embedded.secrets.node, b.log), b.nodeOptions()...)...)
+}
+
+// nodeOptions are of the connection that carries announcements. A node does not need its own.
+func (b *Bus) nodeOptions() []nats.Option {
+	return []nats.Option{nats.NoEcho(), nats.ConnectHandler(b.arrived), nats.ReconnectHandler(b.arrived)}
 }
 
 func (b *Bus) openExternal(ctx context.Context, config Config) (err error) {
 	if err := checkURL(config.URL); err != nil {
 		return err
 	}
-	options := b.externalOptions(ctx, config)
-	node := append(options[:len(options):len(options)], nats.NoEcho(), // a node does not need its own announcements
-		nats.ConnectHandler(b.arrived), nats.ReconnectHandler(b.arrived))
-	if b.conn, err = connect(config.URL, node...); err != nil {
+	if b.conn, err = b.connect(config.URL, append(b.externalOptions(ctx, config), b.nodeOptions()...)...); err != nil {
 		return err
 	}
 	if config.ExternalAPI {
-		if b.clients, err = connect(config.URL, options...); err != nil {
+		if b.clients, err = b.connect(config.URL, b.externalOptions(ctx, config)...); err != nil {
 			return err
 		}
 	}
@@ -146,10 +150,11 @@ func (b *Bus) openExternal(ctx context.Context, config Config) (err error) {
 // checkURL looks at the URLs, because whoever parses them later quotes them in the error, with passwords.
 func checkURL(urls string) error {
 	for one := range strings.SplitSeq(urls, ",") {
+		one = strings.TrimSpace(one)
 		if !strings.Contains(one, "://") {
 			one = "nats://" + one
 		}
-		if parsed, err := url.Parse(strings.TrimSpace(one)); err != nil || parsed.Host == "" {
+		if parsed, err := url.Parse(one); err != nil || parsed.Host == "" {
 			return errors.New("natsbus: a NATS URL is malformed; it is not shown because it may hold a password")
 		}
 	}
@@ -196,11 +201,13 @@ func commonOptions(ctx context.Context, log *slog.Logger) []nats.Option {
 	}
 }
 
-func connect(url string, options ...nats.Option) (*nats.Conn, error) {
-	conn, err := nats.Connect(url, options...)
+func (b *Bus) connect(urls string, options ...nats.Option) (*nats.Conn, error) {
+	closed := make(chan struct{})
+	conn, err := nats.Connect(urls, append(options, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))...)
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: cannot connect: %w", err)
 	}
+	b.closed = append(b.closed, closed)
 	return conn, nil
 }
 
@@ -308,19 +315,15 @@ func (b *Bus) flush(ctx context.Context) error {
 func (b *Bus) disconnect() {
 	for _, conn := range []*nats.Conn{b.clients, b.conn} {
 		if conn != nil {
-			closeConn(conn)
+			conn.Close()
 		}
+	}
+	for _, closed := range b.closed {
+		<-closed
 	}
 	if b.embedded != nil {
 		b.embedded.stop()
 	}
-}
-
-func closeConn(conn *nats.Conn) {
-	closed := make(chan struct{})
-	conn.SetClosedHandler(func(*nats.Conn) { close(closed) })
-	conn.Close()
-	<-closed
 }
 
 // subject is where a session's announcements go. The zero UID's is that of all sessions.

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -34,11 +33,23 @@ func open(t *testing.T, config Config) *Bus {
 func join(t *testing.T, b *Bus) *Bus {
 	other := &Bus{log: b.log}
 	var err error
-	if other.conn, err = b.join(t.Context(), b.embedded.secrets.node); err != nil {
+	if other.conn, err = b.join(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeBus(t, other) })
 	return other
+}
+
+// wait returns when the condition holds.
+func wait(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(15 * time.Second); !condition(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not in time", what)
+		}
+	}
 }
 
 func closeBus(t *testing.T, b *Bus) {
@@ -105,22 +116,6 @@ func TestWhatIsAnnouncedIsSentBeforeClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantReceived(t, received, "last")
-}
-
-func TestAServerElsewhere(t *testing.T) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server did not start")
-	}
-	here, there := open(t, Config{URL: s.ClientURL()}), open(t, Config{URL: s.ClientURL()})
-	received, _ := listen(t, there, one)
-	here.Announce(one, []byte("hello"))
-	wantReceived(t, received, "hello")
 }
 
 func TestNothingIsListenedToAfterClose(t *testing.T) {
