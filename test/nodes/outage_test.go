@@ -81,7 +81,7 @@ func TestANodeWithoutItsDatabaseIsNotReady(t *testing.T) {
 	t.Parallel() // it takes its time
 	c := startCluster(t)
 	for _, n := range c.nodes {
-		n.log.expect("the server's store failed")
+		n.log.expect("the server's store failed", "tidying the store failed")
 	}
 	c.nodes[0].post(t, "ada", "?sessionId=s", draft(public))
 	c.nodes[0].post(t, "ada", "/s/join", document{})
