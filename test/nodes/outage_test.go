@@ -1,6 +1,7 @@
 package nodes_test
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"testing"
@@ -80,7 +81,7 @@ func TestANodeWithoutItsDatabaseIsNotReady(t *testing.T) {
 	t.Parallel() // it takes its time
 	c := startCluster(t)
 	for _, n := range c.nodes {
-		n.log.expect("tidying the store failed", "cannot be reached", "request failed", "cannot be read", "commit", "store")
+		n.log.expect("the server's store failed", "tidying the store failed")
 	}
 	c.nodes[0].post(t, "ada", "?sessionId=s", draft(public))
 	c.nodes[0].post(t, "ada", "/s/join", document{})
@@ -90,7 +91,9 @@ func TestANodeWithoutItsDatabaseIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	health, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	health, err := healthv1.NewHealthClient(conn).Watch(ctx, &healthv1.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
