@@ -176,9 +176,7 @@ func (r *logReader) readSession(row pgx.Row, s *Store) error {
 	if err != nil {
 		return err
 	}
-	if !found.record.Expired(s.clock.present(now)) {
-		r.result.Record = found.record
-	}
+	r.result.Record, r.result.Expired = found.record, found.record.Expired(s.clock.present(now))
 	r.id, r.head, r.result.First = found.record.ID, found.record.Head.Sequence, found.first
 	if r.after < 1 && found.first <= 1 {
 		r.add(found.record.Created())
