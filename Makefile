@@ -32,6 +32,7 @@ build: ## Build the static binary bin/parley
 .PHONY: test
 test: ## Run all tests with the race detector
 test: .bin/nats
+	@scripts/postgres
 	go test -race -timeout 10m $(TEST_FLAGS) ./...
 
 .PHONY: check

@@ -32,11 +32,12 @@ type follower struct {
 	name      string
 	transport transport
 
-	mu     sync.Mutex // guards the fields below
-	cursor string
-	events []told        // those of the log
-	more   chan struct{} // holds one: an event has come since it was last looked
-	resets int
+	mu      sync.Mutex // guards the fields below
+	cursor  string
+	events  []told        // those of the log
+	more    chan struct{} // holds one: an event has come since it was last looked
+	resets  int
+	drained int // how often it was told to leave
 }
 
 func newFollower(name string, transport transport) *follower {
@@ -66,6 +67,9 @@ func (f *follower) heard(e told) {
 	if e.Event == "reset" {
 		f.resets++
 	}
+	if e.Event == "server.draining" {
+		f.drained++
+	}
 	if e.Sequence > 0 {
 		f.events = append(f.events, e)
 		ring(f.more)
@@ -80,6 +84,13 @@ func (f *follower) head() int64 {
 		return 0
 	}
 	return f.events[len(f.events)-1].Sequence
+}
+
+// drains is how often the follower was told to leave.
+func (f *follower) drains() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.drained
 }
 
 // check compares what came with what was acknowledged, a sequence by text.

@@ -18,6 +18,7 @@ func main() {
 	tune()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "parley:", err)
 		os.Exit(1) //nolint:gocritic // the process ends, and with it what stop would undo
@@ -47,6 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.AddCommand(serveCommand())
 	root.AddCommand(keyCommand()) //nolint:contextcheck // its commands have the context that they are executed with
 	root.AddCommand(tokenCommand())
+	root.AddCommand(migrateCommand(), copyCommand()) //nolint:contextcheck // as above
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -37,7 +39,7 @@ func runTests(m *testing.M) int {
 		}
 		return path, err
 	})
-	return m.Run()
+	return pgtest.Tests(m).Run()
 }
 
 // buildBinary builds the server, once.

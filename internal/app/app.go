@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +20,11 @@ import (
 	"github.com/parleyhq/parley/internal/certs"
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/gate"
-	"github.com/parleyhq/parley/internal/keyfile"
 	"github.com/parleyhq/parley/internal/limit"
+	"github.com/parleyhq/parley/internal/natsapi"
 	"github.com/parleyhq/parley/internal/rest"
 	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
-	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/tail"
 )
 
@@ -49,22 +46,28 @@ const (
 // App is a server.
 type App struct {
 	log     *slog.Logger
-	store   *sqlite.Store
+	store   store
 	tokens  *auth.JWT  // nil: none are taken
 	keys    *auth.Keys // likewise
 	bus     *natsbus.Bus
 	tail    *tail.Hub
+	api     atomic.Pointer[natsapi.API] // nil: nobody reaches it over NATS
 	streams *rest.Handler
 	rest    *http.Server
 	grpc    *grpc.Server
 	restAt  net.Listener
 	grpcAt  net.Listener
-	accepts atomic.Bool // /readyz
+
+	certificate *certs.Certificate // of the listeners; nil: they speak in the clear
+
+	readiness  *readiness
+	drainDelay time.Duration
+	draining   atomic.Bool // streams are being told to leave
 }
 
 // New opens the store and both listeners. The server answers once Run is called.
 func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err error) {
-	a := &App{log: log}
+	a := &App{log: log, readiness: newReadiness(log), drainDelay: c.DrainDelay}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
@@ -77,10 +80,12 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	if a.grpcAt, err = listen.Listen(ctx, "tcp", c.GRPCListen); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+	if c.TLSCert != "" {
+		if a.certificate, err = certs.Load(c.TLSCert, c.TLSKey, log); err != nil {
+			return nil, err
+		}
 	}
-	keys, err := loadKeys(c)
+	keys, err := loadKeys(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -88,15 +93,21 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		return nil, err
 	}
 	service := session.NewService(a.store, a.tail, keys)
+	if shared, ok := a.store.(session.Guesses); ok {
+		service.ShareGuesses(shared)
+	}
 	entry, err := a.openGate(ctx, c, service)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.openNATS(c, service, entry); err != nil {
 		return nil, err
 	}
 	a.streams = rest.NewHandler(rest.Config{
 		Service: service,
 		Gate:    entry,
 		Log:     log,
-		Ready:   a.accepts.Load,
+		Ready:   a.readiness.ready,
 		Origins: c.CORSOrigins,
 	})
 	a.rest = &http.Server{
@@ -109,29 +120,14 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	var options []grpc.ServerOption
-	if c.TLSCert != "" {
-		certificate, err := certs.Load(c.TLSCert, c.TLSKey, log)
-		if err != nil {
-			return nil, err
-		}
-		a.rest.TLSConfig = certificate.Config()
-		options = append(options, grpc.Creds(credentials.NewTLS(certificate.Config())))
+	if a.certificate != nil {
+		a.rest.TLSConfig = a.certificate.Config()
+		options = append(options, grpc.Creds(credentials.NewTLS(a.certificate.Config())))
 	}
-	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log, Ready: a.accepts.Load}, options...)
+	a.grpc = rpc.NewServer(rpc.Config{
+		Service: service, Gate: entry, Log: log, Health: a.readiness.health, Draining: a.draining.Load,
+	}, options...)
 	return a, nil
-}
-
-// openStore opens the bus, the tail on it, and the store whose commits enter the tail.
-func (a *App) openStore(ctx context.Context, c config.Config, keys *session.KeyRing) (err error) {
-	if a.bus, err = natsbus.Open(ctx, natsbus.Config{Log: a.log}); err != nil {
-		return fmt.Errorf("nats: %w", err)
-	}
-	a.tail = tail.New(tail.Options{Log: storeLog{a}, Bus: a.bus, Key: keys.Derive("announcements"), Logger: a.log})
-	a.store, err = sqlite.Open(ctx, sqlite.Config{
-		Dir: c.DataDir, Keys: keys, Log: a.log, Committed: a.tail.Committed,
-		CountCreators: c.Auth != "dev" && c.Limits.Sessions > 0,
-	})
-	return err
 }
 
 // openGate puts together what finds out who is asking, and holds the limits.
@@ -147,7 +143,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 	if c.Auth == "dev" {
 		return gate.New(settings), nil
 	}
-	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: service.RevokeKey, Log: a.log}); err != nil {
+	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: a.revoke(service), Log: a.log}); err != nil {
 		return nil, fmt.Errorf("API keys: %w", err)
 	}
 	a.tokens, err = auth.NewJWT(ctx, auth.JWTConfig{
@@ -158,7 +154,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		Issuer:        c.JWT.Issuer,
 		Audience:      c.JWT.Audience,
 		Keys:          a.keys,
-		Revoked:       service.RevokeKey,
+		Revoked:       a.revoke(service),
 		Restored:      service.RestoreKey,
 		Log:           a.log,
 	})
@@ -189,23 +185,19 @@ func (a *App) closeGate() {
 	}
 }
 
-// storeLog is the log of the App's store, which is opened after what reads it.
-type storeLog struct{ *App }
-
-// Log implements tail.Log.
-func (s storeLog) Log(ctx context.Context, uid session.UID, after int64, most, maxBytes int) (*session.Log, error) {
-	return s.store.Log(ctx, uid, after, most, maxBytes)
-}
-
 // abandon closes what a failed New has opened.
 func (a *App) abandon(ctx context.Context) error {
 	var errs []error
 	a.closeGate()
 	if a.store != nil {
+		a.tail.Leave()
 		errs = append(errs, a.store.Close(ctx))
 	}
 	if a.tail != nil {
 		a.tail.Close()
+	}
+	if api := a.api.Load(); api != nil {
+		errs = append(errs, api.Close(ctx))
 	}
 	if a.bus != nil {
 		errs = append(errs, a.bus.Close(ctx))
@@ -224,9 +216,13 @@ func (a *App) Addr() string { return a.restAt.Addr().String() }
 // GRPCAddr is the address of the gRPC listener.
 func (a *App) GRPCAddr() string { return a.grpcAt.Addr().String() }
 
-// Run serves until the context ends or a part fails; then it drains: readiness is taken back, what was accepted is
-// answered, and the store is closed. It returns nil after an orderly end.
+// Run serves until the context ends or a part fails; then it drains: readiness is taken back, and for the drain delay
+// nothing else happens, so that balancers notice; streams are told to leave, what was accepted is answered, and the store
+// is closed. It returns nil after an orderly end.
 func (a *App) Run(ctx context.Context) error {
+	if err := a.startNATS(ctx); err != nil {
+		return errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
+	}
 	group, groupContext := errgroup.WithContext(ctx)
 	scheme, serveREST := "http://", a.rest.Serve
 	if a.rest.TLSConfig != nil {
@@ -244,19 +240,30 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	if store, ok := a.store.(pinger); ok {
+		group.Go(func() error {
+			a.readiness.watch(groupContext, store)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-groupContext.Done()
+		a.readiness.leave()
+		if ctx.Err() != nil && a.drainDelay > 0 { // else a part has failed
+			a.log.Info("not ready any more", "drainDelay", a.drainDelay)
+			<-time.After(a.drainDelay)
+		}
 		return a.stop(context.WithoutCancel(ctx))
 	})
-	a.accepts.Store(true)
-	a.log.Info("ready", "rest", scheme+a.Addr(), "grpc", a.GRPCAddr())
+	a.readiness.begin()
+	a.log.Info("ready", append([]any{"rest", scheme + a.Addr(), "grpc", a.GRPCAddr()}, a.natsAddress()...)...)
 	return group.Wait()
 }
 
 // stop ends the parts in their order, each within its deadline.
 func (a *App) stop(ctx context.Context) error {
 	a.log.Info("draining")
-	a.accepts.Store(false)
+	a.draining.Store(true)
 	servers, cancel := context.WithTimeout(ctx, serversDeadline)
 	defer cancel()
 	a.tail.Drain() // streams tell their clients, and end
@@ -264,6 +271,12 @@ func (a *App) stop(ctx context.Context) error {
 	defer cancelStreams()
 	if err := a.streams.Drain(streams); err != nil {
 		a.log.Warn("draining the streams", "error", err)
+	}
+	api := a.api.Load()
+	if api != nil {
+		if err := api.Drain(servers); err != nil {
+			a.log.Warn("draining the API over NATS", "error", err)
+		}
 	}
 	grpcDone := make(chan struct{})
 	go func() {
@@ -280,17 +293,13 @@ func (a *App) stop(ctx context.Context) error {
 	store, cancelStore := context.WithTimeout(ctx, storeDeadline)
 	defer cancelStore()
 	a.closeGate()
+	a.tail.Leave() // it reads the store
 	err = errors.Join(err, a.store.Close(store))
-	a.tail.Close()
+	a.tail.Close() // it announces what the store has written last
+	if api != nil {
+		err = errors.Join(err, api.Close(store))
+	}
 	err = errors.Join(err, a.bus.Close(store))
 	a.log.Info("stopped")
 	return err
-}
-
-// loadKeys reads the server's key ring. In the data directory it is made if need be; a file that was named must exist.
-func loadKeys(c config.Config) (*session.KeyRing, error) {
-	if c.KeyFile != "" {
-		return keyfile.Load(c.KeyFile, false)
-	}
-	return keyfile.Load(filepath.Join(c.DataDir, keyfile.FileName), true)
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -24,20 +26,40 @@ import (
 // Config is everything that can be set. The names are those of the flags; of a variable, "PARLEY_" and the name in
 // capitals with underscores; of the file, the name.
 type Config struct {
-	Listen      string   `koanf:"listen"`
-	GRPCListen  string   `koanf:"grpc-listen"`
-	DataDir     string   `koanf:"data-dir"`
-	KeyFile     string   `koanf:"server-key-file"`
-	Auth        string   `koanf:"auth"`
-	JWT         JWT      `koanf:",squash"`
-	Limits      Limits   `koanf:",squash"`
-	TLSCert     string   `koanf:"tls-cert"`
-	TLSKey      string   `koanf:"tls-key"`
-	CORSOrigins []string `koanf:"cors-origin"`
-	Proxies     []string `koanf:"trusted-proxy"`
-	Audit       string   `koanf:"audit"`
-	LogLevel    string   `koanf:"log-level"`
-	LogFormat   string   `koanf:"log-format"`
+	Listen      string        `koanf:"listen"`
+	GRPCListen  string        `koanf:"grpc-listen"`
+	DataDir     string        `koanf:"data-dir"`
+	DatabaseURL string        `koanf:"database-url"`
+	KeyFile     string        `koanf:"server-key-file"`
+	NATS        NATS          `koanf:",squash"`
+	Auth        string        `koanf:"auth"`
+	JWT         JWT           `koanf:",squash"`
+	Limits      Limits        `koanf:",squash"`
+	TLSCert     string        `koanf:"tls-cert"`
+	TLSKey      string        `koanf:"tls-key"`
+	CORSOrigins []string      `koanf:"cors-origin"`
+	Proxies     []string      `koanf:"trusted-proxy"`
+	DrainDelay  time.Duration `koanf:"drain-delay"`
+	Audit       string        `koanf:"audit"`
+	LogLevel    string        `koanf:"log-level"`
+	LogFormat   string        `koanf:"log-format"`
+}
+
+// NATS says how nodes tell one another what happens, and how NATS clients reach the API: over servers elsewhere (URL), or
+// over the server inside of the process, which nobody can reach unless it listens.
+type NATS struct {
+	URL    string `koanf:"nats-url"` // one, or several with commas between
+	Creds  string `koanf:"nats-creds"`
+	CA     string `koanf:"nats-ca"`
+	Cert   string `koanf:"nats-cert"`
+	Key    string `koanf:"nats-key"`
+	API    bool   `koanf:"nats-api"`
+	Mirror bool   `koanf:"nats-mirror"`
+
+	Listen  string   `koanf:"nats-listen"`
+	Leaf    string   `koanf:"nats-leaf"`
+	Cluster string   `koanf:"nats-cluster"`
+	Routes  []string `koanf:"nats-routes"`
 }
 
 // JWT says which bearer tokens are taken. It needs one of the keys.
@@ -50,8 +72,8 @@ type JWT struct {
 	Audience      string `koanf:"jwt-audience"`
 }
 
-// Limits bound what one user, and one address, may ask of the server. 0: no limit. Rates are a second; twice as much may
-// come at once.
+// Limits bound what one user, and one address, may ask of this server; of several nodes each counts for itself, but for the
+// sessions that exist. 0: no limit. Rates are a second; twice as much may come at once.
 type Limits struct {
 	Requests  int `koanf:"limit-requests"`  // of a user, all together
 	Creates   int `koanf:"limit-creates"`   // of a user
@@ -70,6 +92,7 @@ const FlagFile = "config"
 const (
 	flagOrigins = "cors-origin"
 	flagProxies = "trusted-proxy"
+	flagRoutes  = "nats-routes"
 )
 
 const envPrefix = "PARLEY_"
@@ -80,7 +103,19 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("listen", "127.0.0.1:8080", "address of REST and health checks")
 	flags.String("grpc-listen", "127.0.0.1:9090", "address of gRPC, with health and reflection")
 	flags.String("data-dir", "./parley-data", "directory of the database and the server key; made if need be")
-	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, made if need be")
+	flags.String("database-url", "", "PostgreSQL, postgres://user:password@host:port/name, in the place of the data directory: for several nodes")
+	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, or kept in PostgreSQL; made if need be")
+	flags.String("nats-url", "", "NATS servers by which nodes tell one another, with commas between; default: one inside of the process")
+	flags.String("nats-creds", "", "file with the credentials for --nats-url")
+	flags.String("nats-ca", "", "file with the authorities of the certificates at --nats-url or --nats-routes, in PEM; default: the system's")
+	flags.String("nats-cert", "", "file with our certificate for --nats-url, in PEM")
+	flags.String("nats-key", "", "file with that certificate's private key, in PEM")
+	flags.Bool("nats-api", false, "answer API requests on --nats-url, as --nats-listen does anyway")
+	flags.Bool("nats-mirror", false, "with --nats-api: publish events in the clear on --nats-url, whose own permissions say who reads them; --nats-listen does so anyway")
+	flags.String("nats-listen", "", "address where the server inside of the process takes NATS clients; default: nowhere")
+	flags.String("nats-leaf", "", "address where it takes leaf nodes; default: nowhere")
+	flags.String("nats-cluster", "", "address where it takes the servers of other nodes, to make one cluster; default: nowhere")
+	flags.StringSlice(flagRoutes, nil, "where another node's --nats-cluster is, nats://host:port; may repeat")
 	flags.String("auth", "dev", "who is asking: dev (loopback only, everyone is the operator) or jwt (bearer tokens and API keys)")
 	flags.String("jwt-secret-file", "", "file with the secret of HS256 tokens: its bytes less one trailing newline, at least 32")
 	flags.String("jwt-public-key-file", "", "file with the public key of RS256, ES256 or EdDSA tokens, in PEM")
@@ -88,17 +123,18 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("jwt-jwks-file", "", "file with the JSON Web Key Set of the tokens; read again when it changes")
 	flags.String("jwt-issuer", "", "iss that tokens must have; default: any")
 	flags.String("jwt-audience", "", "aud that tokens must have; default: any")
-	flags.String("tls-cert", "", "file with the certificate chain of both listeners, in PEM; read again when it changes")
+	flags.String("tls-cert", "", "file with the certificate chain of all listeners, in PEM; read again when it changes")
 	flags.String("tls-key", "", "file with the certificate's private key, in PEM")
-	flags.Int("limit-requests", 200, "requests a second of a user; 0: no limit. No limit holds under --auth dev")
-	flags.Int("limit-creates", 20, "sessions that a user creates a second; 0: no limit")
-	flags.Int("limit-publishes", 100, "messages that a user publishes a second; 0: no limit")
-	flags.Int("limit-streams", 20, "streams that a user opens a second; 0: no limit")
-	flags.Int("limit-address", 2000, "requests a second of an address, whoever asks; 0: no limit")
-	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist; 0: no limit")
+	flags.Int("limit-requests", 200, "requests a second of a user to this server; 0: no limit. No limit holds under --auth dev")
+	flags.Int("limit-creates", 20, "sessions that a user creates a second on this server; 0: no limit")
+	flags.Int("limit-publishes", 100, "messages that a user publishes a second on this server; 0: no limit")
+	flags.Int("limit-streams", 20, "streams that a user opens a second on this server; 0: no limit")
+	flags.Int("limit-address", 2000, "requests a second of an address to this server, whoever asks; 0: no limit")
+	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist, whichever node made them; 0: no limit")
 	flags.Int("quota-streams", 100, "streams that a user may have open on this server; 0: no limit")
 	flags.Int("quota-bytes", 16<<20, "bytes of a user's request bodies that this server handles at a time; 0: no limit")
 	flags.StringSlice(flagProxies, nil, "network whose X-Forwarded-For is believed, such as 10.0.0.0/8; may repeat")
+	flags.Duration("drain-delay", 0, "how long a server that is told to stop only says so in /readyz, such as 5s, for balancers to notice")
 	flags.String("audit", "", "record of changes and denials: log or off; default: off under --auth dev, else log")
 	flags.StringSlice(flagOrigins, nil, "web origin whose pages may change things, besides our own; may repeat")
 	flags.String("log-level", "info", "debug, info, warn or error")
@@ -137,7 +173,7 @@ func Load(flags *pflag.FlagSet) (Config, error) {
 
 func envSetting(name, value string) (string, any) {
 	name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
-	if name == flagOrigins || name == flagProxies {
+	if name == flagOrigins || name == flagProxies || name == flagRoutes {
 		return name, strings.Split(value, ",")
 	}
 	return name, value
@@ -157,23 +193,15 @@ func (c *Config) check() error {
 	var errs []error
 	switch c.Auth {
 	case "dev":
-		errs = append(errs, checkLoopback("listen", c.Listen), checkLoopback("grpc-listen", c.GRPCListen))
+		errs = append(errs, checkLoopback("listen", c.Listen), checkLoopback("grpc-listen", c.GRPCListen), c.NATS.checkDev())
 	case "jwt":
 	default:
 		errs = append(errs, errors.New("--auth must be dev or jwt"))
 	}
-	errs = append(errs, c.JWT.check(), c.Limits.check(), checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
-	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
-		errs = append(errs, errors.New("--audit must be log or off"))
-	}
+	errs = append(errs, c.checkDatabase(), c.NATS.check(), c.JWT.check(), c.Limits.check(), c.checkRunning(),
+		checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
 	if _, err := c.TrustedProxies(); err != nil {
 		errs = append(errs, err)
-	}
-	if _, err := c.Level(); err != nil {
-		errs = append(errs, err)
-	}
-	if c.LogFormat != "text" && c.LogFormat != "json" {
-		errs = append(errs, errors.New("--log-format must be text or json"))
 	}
 	for _, origin := range c.CORSOrigins {
 		if origin != "*" || c.Auth != "jwt" {
@@ -181,6 +209,108 @@ func (c *Config) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkRunning looks at what the server tells, and how it stops.
+func (c *Config) checkRunning() error {
+	var errs []error
+	if c.DrainDelay < 0 {
+		errs = append(errs, errors.New("--drain-delay must not be negative"))
+	}
+	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
+		errs = append(errs, errors.New("--audit must be log or off"))
+	}
+	if _, err := c.Level(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		errs = append(errs, errors.New("--log-format must be text or json"))
+	}
+	return errors.Join(errs...)
+}
+
+// checkDatabase does not show the URL: it may have a password in it.
+func (c *Config) checkDatabase() error {
+	if c.DatabaseURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.DatabaseURL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return errors.New("--database-url: must be a URL such as postgres://user:password@host:5432/name")
+	}
+	return nil
+}
+
+// check refuses settings of a server elsewhere beside those of one of our own. It shows no URL, either.
+func (n *NATS) check() error {
+	own := n.Listen != "" || n.Leaf != "" || n.Cluster != "" || len(n.Routes) > 0
+	var errs []error
+	if n.URL == "" && (n.Creds != "" || n.Cert != "" || n.API) {
+		errs = append(errs, errors.New("--nats-creds, --nats-cert and --nats-api need --nats-url"))
+	}
+	if n.Mirror && !n.API {
+		errs = append(errs, errors.New("--nats-mirror needs --nats-api"))
+	}
+	if n.URL == "" && n.Cluster == "" && n.CA != "" {
+		errs = append(errs, errors.New("--nats-ca needs --nats-url or --nats-cluster"))
+	}
+	if n.URL != "" && own {
+		errs = append(errs, errors.New("--nats-url: --nats-listen, --nats-leaf, --nats-cluster and --nats-routes are of the server inside of the process"))
+	}
+	if len(n.Routes) > 0 && n.Cluster == "" {
+		errs = append(errs, errors.New("--nats-routes needs --nats-cluster"))
+	}
+	for _, text := range n.URLs() {
+		if u, err := url.Parse(text); err != nil || u.Host == "" {
+			errs = append(errs, errors.New("--nats-url: must be URLs such as nats://host:4222, with commas between"))
+			break
+		}
+	}
+	for _, route := range n.RouteAddresses() {
+		if host, port, err := net.SplitHostPort(route); err != nil || host == "" || port == "" || strings.ContainsAny(route, "@/") {
+			errs = append(errs, errors.New("--nats-routes: must be like nats://host:6222, without a password: nodes know one another by their server key"))
+			break
+		}
+	}
+	return errors.Join(append(errs, checkPair("nats-cert", n.Cert, "nats-key", n.Key))...)
+}
+
+// checkDev refuses to make everyone the operator who can reach NATS from elsewhere.
+func (n *NATS) checkDev() error {
+	var errs []error
+	for name, address := range map[string]string{"nats-listen": n.Listen, "nats-leaf": n.Leaf, "nats-cluster": n.Cluster} {
+		if address != "" {
+			errs = append(errs, checkLoopback(name, address))
+		}
+	}
+	for _, text := range n.URLs() {
+		if u, err := url.Parse(text); n.API && err == nil && !auth.IsLoopbackHost(u.Host) {
+			errs = append(errs, errors.New("--nats-api: --auth dev answers on loopback only, and --nats-url is elsewhere"))
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// URLs are those of --nats-url.
+func (n *NATS) URLs() []string {
+	if n.URL == "" {
+		return nil
+	}
+	urls := strings.Split(n.URL, ",")
+	for i := range urls {
+		urls[i] = strings.TrimSpace(urls[i])
+	}
+	return urls
+}
+
+// RouteAddresses are the hosts and ports of --nats-routes.
+func (n *NATS) RouteAddresses() []string {
+	addresses := make([]string, len(n.Routes))
+	for i, route := range n.Routes {
+		addresses[i] = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(route), "nats://"), "nats-route://")
+	}
+	return addresses
 }
 
 func (j *JWT) check() error {

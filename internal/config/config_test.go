@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -78,63 +79,97 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
-// everySetting has a value for each setting that is not its default. Lists have commas.
-var everySetting = map[string]string{
-	"listen": "localhost:1", "grpc-listen": "[::1]:2", "data-dir": "/d", "server-key-file": "/k", "auth": "jwt",
-	"jwt-secret-file": "/s", "jwt-issuer": "i", "jwt-audience": "a", "tls-cert": "/c", "tls-key": "/p",
-	"limit-requests": "1", "limit-creates": "2", "limit-publishes": "3", "limit-streams": "4", "limit-address": "5",
-	"quota-sessions": "6", "quota-streams": "7", "quota-bytes": "8",
-	"cors-origin": "https://a.example,https://b.example:8443", "trusted-proxy": "10.0.0.0/8,::1", "audit": "off",
-	"log-level": "debug", "log-format": "json",
+// settings are values that are not the defaults. Lists have commas.
+type settings struct {
+	values map[string]string
+	want   Config
+}
+
+// everySetting has a value for each setting. What excludes one another is apart.
+var everySetting = map[string]settings{
+	"most": {
+		map[string]string{
+			"listen": "localhost:1", "grpc-listen": "[::1]:2", "data-dir": "/d", "server-key-file": "/k", "auth": "jwt",
+			"database-url": "postgres://u@h/n", "jwt-secret-file": "/s", "jwt-issuer": "i", "jwt-audience": "a",
+			"nats-url": "nats://a,tls://b", "nats-creds": "/n", "nats-ca": "/o", "nats-cert": "/q", "nats-key": "/r",
+			"nats-api": "true", "nats-mirror": "true", "tls-cert": "/c", "tls-key": "/p",
+			"limit-requests": "1", "limit-creates": "2", "limit-publishes": "3", "limit-streams": "4", "limit-address": "5",
+			"quota-sessions": "6", "quota-streams": "7", "quota-bytes": "8",
+			"cors-origin": "https://a.example,https://b.example:8443", "trusted-proxy": "10.0.0.0/8,::1", "audit": "off",
+			"drain-delay": "7s", "log-level": "debug", "log-format": "json",
+		},
+		Config{
+			Listen: "localhost:1", GRPCListen: "[::1]:2", DataDir: "/d", KeyFile: "/k", Auth: "jwt",
+			DatabaseURL: "postgres://u@h/n",
+			JWT:         JWT{SecretFile: "/s", Issuer: "i", Audience: "a"},
+			NATS:        NATS{URL: "nats://a,tls://b", Creds: "/n", CA: "/o", Cert: "/q", Key: "/r", API: true, Mirror: true},
+			TLSCert:     "/c", TLSKey: "/p",
+			Limits: Limits{
+				Requests: 1, Creates: 2, Publishes: 3, Streams: 4, Address: 5, Sessions: 6, OpenStreams: 7, BytesInFlight: 8,
+			},
+			CORSOrigins: []string{"https://a.example", "https://b.example:8443"}, Proxies: []string{"10.0.0.0/8", "::1"},
+			DrainDelay: 7 * time.Second, Audit: "off", LogLevel: "debug", LogFormat: "json",
+		},
+	},
+	"a NATS server of our own": {
+		map[string]string{
+			"nats-listen": "127.0.0.1:1", "nats-leaf": "127.0.0.1:2", "nats-cluster": "127.0.0.1:3",
+			"nats-routes": "nats://127.0.0.1:4,nats://127.0.0.1:5",
+		},
+		changed(func(c *Config) {
+			c.NATS = NATS{
+				Listen: "127.0.0.1:1", Leaf: "127.0.0.1:2", Cluster: "127.0.0.1:3",
+				Routes: []string{"nats://127.0.0.1:4", "nats://127.0.0.1:5"},
+			}
+		}),
+	},
+}
+
+func changed(change func(*Config)) Config {
+	c := defaults()
+	change(&c)
+	return c
 }
 
 func TestEveryNameIsTakenFromEverySource(t *testing.T) {
-	want := Config{
-		Listen: "localhost:1", GRPCListen: "[::1]:2", DataDir: "/d", KeyFile: "/k", Auth: "jwt",
-		JWT:     JWT{SecretFile: "/s", Issuer: "i", Audience: "a"},
-		TLSCert: "/c", TLSKey: "/p",
-		Limits: Limits{
-			Requests: 1, Creates: 2, Publishes: 3, Streams: 4, Address: 5, Sessions: 6, OpenStreams: 7, BytesInFlight: 8,
-		},
-		CORSOrigins: []string{"https://a.example", "https://b.example:8443"}, Proxies: []string{"10.0.0.0/8", "::1"},
-		Audit: "off", LogLevel: "debug", LogFormat: "json",
-	}
-	check := func(t *testing.T, got Config, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("config (-want +got):\n%s", diff)
-		}
-	}
-	t.Run("flags", func(t *testing.T) {
-		var arguments []string
-		for name, value := range everySetting {
-			arguments = append(arguments, "--"+name+"="+value)
-		}
-		got, err := load(t, "", arguments...)
-		check(t, got, err)
-	})
-	t.Run("file", func(t *testing.T) {
-		var file strings.Builder
-		for name, value := range everySetting {
-			quoted := `"` + strings.ReplaceAll(value, ",", `", "`) + `"`
-			if strings.Contains(value, ",") {
-				quoted = "[" + quoted + "]"
+	for name, test := range everySetting {
+		check := func(t *testing.T, got Config, err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
 			}
-			file.WriteString(name + ": " + quoted + "\n")
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("config (-want +got):\n%s", diff)
+			}
 		}
-		got, err := load(t, file.String())
-		check(t, got, err)
-	})
-	t.Run("variables", func(t *testing.T) {
-		for name, value := range everySetting {
-			t.Setenv("PARLEY_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")), value)
-		}
-		got, err := load(t, "")
-		check(t, got, err)
-	})
+		t.Run("flags, "+name, func(t *testing.T) {
+			var arguments []string
+			for name, value := range test.values {
+				arguments = append(arguments, "--"+name+"="+value)
+			}
+			got, err := load(t, "", arguments...)
+			check(t, got, err)
+		})
+		t.Run("file, "+name, func(t *testing.T) {
+			var file strings.Builder
+			for name, value := range test.values {
+				quoted := `"` + value + `"`
+				if strings.Contains(value, ",") && name != "nats-url" { // that is one value
+					quoted = "[" + strings.ReplaceAll(quoted, ",", `", "`) + "]"
+				}
+				file.WriteString(name + ": " + quoted + "\n")
+			}
+			got, err := load(t, file.String())
+			check(t, got, err)
+		})
+		t.Run("variables, "+name, func(t *testing.T) {
+			for name, value := range test.values {
+				t.Setenv("PARLEY_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")), value)
+			}
+			got, err := load(t, "")
+			check(t, got, err)
+		})
+	}
 }
 
 // The other places of a key are left out of everySetting, because only one may be given.
@@ -145,7 +180,12 @@ func TestEverySettingIsTested(t *testing.T) {
 		switch f.Name {
 		case FlagFile, "jwt-public-key-file", "jwt-jwks-url", "jwt-jwks-file":
 		default:
-			if _, found := everySetting[f.Name]; !found {
+			tested := false
+			for _, test := range everySetting {
+				_, found := test.values[f.Name]
+				tested = tested || found
+			}
+			if !tested {
 				t.Errorf("--%s is not tested", f.Name)
 			}
 		}
@@ -162,6 +202,8 @@ func TestWhatIsRightUnderJWT(t *testing.T) {
 		"a key set's URL, nearby": {"--jwt-jwks-url=http://127.0.0.1:1/keys"},
 		"no limits":               {"--limit-requests=0", "--quota-sessions=0"},
 		"an address as a proxy":   {"--trusted-proxy=10.1.2.3"},
+		"NATS for everyone":       {"--nats-listen=:4222", "--nats-leaf=:7422", "--nats-cluster=:6222"},
+		"the API on NATS":         {"--nats-url=nats://h", "--nats-api"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := load(t, "", append(arguments, "--auth=jwt")...); err != nil {
@@ -191,29 +233,47 @@ func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 		arguments []string
 		names     string
 	}{
-		"no host":                   {"", []string{"--listen=:8080"}, "--listen"},
-		"every address":             {"", []string{"--listen=0.0.0.0:8080"}, "--listen"},
-		"gRPC on every address":     {"", []string{"--grpc-listen=:9090"}, "--grpc-listen"},
-		"an unknown way to know":    {"", []string{"--auth=none"}, "--auth"},
-		"every origin":              {"", []string{"--cors-origin=*"}, "--cors-origin"},
-		"an origin with a star":     {"", []string{"--cors-origin=https://*.example.com"}, "--cors-origin"},
-		"an origin without scheme":  {"", []string{"--cors-origin=example.com"}, "--cors-origin"},
-		"an origin with a path":     {"", []string{"--cors-origin=https://example.com/"}, "--cors-origin"},
-		"an origin with a query":    {"", []string{"--cors-origin=https://example.com?x"}, "--cors-origin"},
-		"an origin with a fragment": {"", []string{"--cors-origin=https://example.com#x"}, "--cors-origin"},
-		"an origin with a user":     {"", []string{"--cors-origin=https://u@example.com"}, "--cors-origin"},
-		"the origin null":           {"", []string{"--cors-origin=null"}, "--cors-origin"},
-		"two keys":                  {"", []string{"--jwt-secret-file=/s", "--jwt-public-key-file=/k"}, "--jwt-secret-file"},
-		"a key set over http":       {"", []string{"--jwt-jwks-url=http://id.example.com/keys"}, "--jwt-jwks-url"},
-		"a key set without host":    {"", []string{"--jwt-jwks-url=https:///keys"}, "--jwt-jwks-url"},
-		"a certificate alone":       {"", []string{"--tls-cert=/c"}, "--tls-key"},
-		"a certificate's key alone": {"", []string{"--tls-key=/k"}, "--tls-cert"},
-		"a negative limit":          {"", []string{"--limit-creates=-1"}, "--limit-creates"},
-		"a negative quota":          {"", []string{"--quota-bytes=-1"}, "--quota-bytes"},
-		"a proxy by name":           {"", []string{"--trusted-proxy=proxy.example.com"}, "--trusted-proxy"},
-		"a proxy's bad network":     {"", []string{"--trusted-proxy=10.0.0.0/33"}, "--trusted-proxy"},
-		"an unknown audit":          {"", []string{"--audit=yes"}, "--audit"},
-		"a bad one from the file":   {"cors-origin: [\"*\"]", nil, "--cors-origin"},
+		"no host":                    {"", []string{"--listen=:8080"}, "--listen"},
+		"every address":              {"", []string{"--listen=0.0.0.0:8080"}, "--listen"},
+		"gRPC on every address":      {"", []string{"--grpc-listen=:9090"}, "--grpc-listen"},
+		"an unknown way to know":     {"", []string{"--auth=none"}, "--auth"},
+		"every origin":               {"", []string{"--cors-origin=*"}, "--cors-origin"},
+		"an origin with a star":      {"", []string{"--cors-origin=https://*.example.com"}, "--cors-origin"},
+		"an origin without scheme":   {"", []string{"--cors-origin=example.com"}, "--cors-origin"},
+		"an origin with a path":      {"", []string{"--cors-origin=https://example.com/"}, "--cors-origin"},
+		"an origin with a query":     {"", []string{"--cors-origin=https://example.com?x"}, "--cors-origin"},
+		"an origin with a fragment":  {"", []string{"--cors-origin=https://example.com#x"}, "--cors-origin"},
+		"an origin with a user":      {"", []string{"--cors-origin=https://u@example.com"}, "--cors-origin"},
+		"the origin null":            {"", []string{"--cors-origin=null"}, "--cors-origin"},
+		"two keys":                   {"", []string{"--jwt-secret-file=/s", "--jwt-public-key-file=/k"}, "--jwt-secret-file"},
+		"a key set over http":        {"", []string{"--jwt-jwks-url=http://id.example.com/keys"}, "--jwt-jwks-url"},
+		"a key set without host":     {"", []string{"--jwt-jwks-url=https:///keys"}, "--jwt-jwks-url"},
+		"a certificate alone":        {"", []string{"--tls-cert=/c"}, "--tls-key"},
+		"a certificate's key alone":  {"", []string{"--tls-key=/k"}, "--tls-cert"},
+		"a negative limit":           {"", []string{"--limit-creates=-1"}, "--limit-creates"},
+		"a negative quota":           {"", []string{"--quota-bytes=-1"}, "--quota-bytes"},
+		"a proxy by name":            {"", []string{"--trusted-proxy=proxy.example.com"}, "--trusted-proxy"},
+		"a proxy's bad network":      {"", []string{"--trusted-proxy=10.0.0.0/33"}, "--trusted-proxy"},
+		"a database of another kind": {"", []string{"--database-url=mysql://h/n"}, "--database-url"},
+		"a database that is no URL":  {"", []string{"--database-url=host=h password=p"}, "--database-url"},
+		"credentials for no NATS":    {"", []string{"--nats-creds=/c"}, "--nats-url"},
+		"an API for no NATS":         {"", []string{"--nats-api"}, "--nats-url"},
+		"a mirror without the API":   {"", []string{"--nats-url=nats://h", "--nats-mirror"}, "--nats-api"},
+		"NATS here and there":        {"", []string{"--nats-url=nats://h", "--nats-listen=127.0.0.1:1"}, "--nats-listen"},
+		"a NATS URL without host":    {"", []string{"--nats-url=nats://a,h"}, "--nats-url"},
+		"a certificate for NATS":     {"", []string{"--nats-url=nats://h", "--nats-cert=/c"}, "--nats-key"},
+		"routes without a cluster":   {"", []string{"--nats-routes=nats://h:1"}, "--nats-cluster"},
+		"a route without a port":     {"", []string{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://h"}, "--nats-routes"},
+		"authorities of nobody":      {"", []string{"--nats-ca=/c"}, "--nats-ca"},
+		"a route with a password":    {"", []string{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://u:p@h:1"}, "--nats-routes"},
+		"NATS clients from anywhere": {"", []string{"--nats-listen=0.0.0.0:4222"}, "--nats-listen"},
+		"leaf nodes from anywhere":   {"", []string{"--nats-leaf=:7422"}, "--nats-leaf"},
+		"a cluster of anyone":        {"", []string{"--nats-cluster=:6222"}, "--nats-cluster"},
+		"everyone on a NATS":         {"", []string{"--nats-url=nats://127.0.0.1,nats://h", "--nats-api"}, "--nats-api"},
+		"a negative delay":           {"", []string{"--drain-delay=-1s"}, "--drain-delay"},
+		"a delay without a unit":     {"drain-delay: five", nil, "drain-delay"},
+		"an unknown audit":           {"", []string{"--audit=yes"}, "--audit"},
+		"a bad one from the file":    {"cors-origin: [\"*\"]", nil, "--cors-origin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := load(t, test.file, test.arguments...); err == nil || !strings.Contains(err.Error(), test.names) {
@@ -256,5 +316,19 @@ func TestTheFileMayBeNamedByAVariable(t *testing.T) {
 	}
 	if got.LogLevel != "warn" {
 		t.Errorf("LogLevel = %q, want the file's", got.LogLevel)
+	}
+}
+
+func TestNoURLIsShown(t *testing.T) {
+	for _, arguments := range [][]string{
+		{"--database-url=mysql://u:secret@h/n"},
+		{"--database-url=postgres://u:secret@h:port/n"},
+		{"--nats-url=nats://u:secret@h:port"},
+		{"--nats-url=nats://u:secret@h", "--nats-api"},
+		{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://u:secret@h:1"},
+	} {
+		if _, err := load(t, "", arguments...); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Load(%q) = %v, want an error without the password", arguments, err)
+		}
 	}
 }

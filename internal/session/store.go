@@ -42,6 +42,10 @@ type Log struct {
 	// Record is the session; nil: it has ended, or never was.
 	Record *Record
 
+	// Expired says that the session is past its deadline: the event that says so is the next one in its log, and is on its
+	// way. To everybody else the session is gone.
+	Expired bool
+
 	// First is the sequence of the oldest event that is kept. Head.Sequence + 1 if none is.
 	First int64
 

@@ -103,7 +103,7 @@ func (s *Stream) start(ctx context.Context, given string, cursor *Cursor) error 
 	if err != nil {
 		return err
 	}
-	if log.Record == nil {
+	if log.Record == nil || log.Expired {
 		return notFound()
 	}
 	if record, _, err := s.service.readable(ctx, s.caller, s.id); err != nil {
@@ -279,6 +279,9 @@ func (s *Stream) startOver(ctx context.Context) error {
 	if log.Record == nil {
 		return nil // it has just ended: the next Load tells
 	}
+	if log.Expired { // and so nobody can tell any more who may see it
+		return notFound()
+	}
 	s.pending = append(s.pending, s.reset(log.Record))
 	if s.caller.Admin {
 		return nil
@@ -319,7 +322,7 @@ func (s *Stream) settleDoubt(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if log.Record != nil {
+		if log.Record != nil && !log.Expired {
 			s.revoke()
 		}
 	case fault.Is(err, fault.PermissionDenied):

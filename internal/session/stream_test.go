@@ -14,12 +14,16 @@ import (
 type streamStore struct {
 	Store
 
-	record *Record // nil: it has ended
-	member bool    // the reader is one
-	asked  func()  // is called after the reader was looked up
+	record  *Record // nil: it has ended
+	member  bool    // the reader is one
+	asked   func()  // is called after the reader was looked up
+	expired bool    // the record is past its deadline
 }
 
 func (s *streamStore) Get(context.Context, string, string) (*Record, *Member, error) {
+	if s.expired {
+		return nil, nil, nil
+	}
 	record := s.record
 	var member *Member
 	if s.member {
@@ -32,7 +36,7 @@ func (s *streamStore) Get(context.Context, string, string) (*Record, *Member, er
 }
 
 func (s *streamStore) Log(context.Context, UID, int64, int, int) (*Log, error) {
-	return &Log{Record: s.record, First: 1}, nil
+	return &Log{Record: s.record, Expired: s.expired, First: 1}, nil
 }
 
 // scriptedWatch does what it is told.
@@ -94,7 +98,7 @@ func readAll(t *testing.T, s *Stream) string {
 			return strings.Join(append(names, "over"), " ")
 		case StreamBlocked:
 			if err := s.Advance(t.Context()); err != nil {
-				t.Fatal(err)
+				return strings.Join(append(names, "failed"), " ")
 			}
 		case StreamMore:
 		}
@@ -112,27 +116,31 @@ func TestWhatAStreamDeliversWhenSomethingEnds(t *testing.T) {
 	removed.Document = (&Member{User: "reader"}).AppendJSON(nil, RoleMember, false)
 	trimmed := &Log{Record: record, First: 9, Events: []*Event{event(MessagePublished, 9)}}
 
+	const alive, expired, ended = "alive", "expired", "ended"
 	for name, test := range map[string]struct {
 		events      []*Event
 		log         *Log
 		stillMember bool
-		ended       bool
+		state       string
 		want        string
 	}{
-		"nothing":                        {[]*Event{event(MessagePublished, 5)}, nil, true, false, "message"},
-		"an update that takes the right": {[]*Event{event(SessionUpdated, 5), event(MessagePublished, 6)}, nil, false, false, "access.revoked over"},
+		"nothing":                        {[]*Event{event(MessagePublished, 5)}, nil, true, alive, "message"},
+		"an update that takes the right": {[]*Event{event(SessionUpdated, 5), event(MessagePublished, 6)}, nil, false, alive, "access.revoked over"},
 		"an update that does not": {
 			[]*Event{event(SessionUpdated, 5), event(MessagePublished, 6), event(SessionUpdated, 7)},
-			nil, true, false,
+			nil, true, alive,
 			"session.updated message session.updated",
 		},
-		"a removal":               {[]*Event{removed, event(MessagePublished, 6)}, nil, false, false, "member.removed access.revoked over"},
-		"a gap in the log":        {nil, trimmed, true, false, "reset"},
-		"a gap with the removal":  {nil, trimmed, false, false, "access.revoked over"},
-		"the end after an update": {[]*Event{event(SessionUpdated, 5), event(SessionDeleted, 6)}, nil, false, true, "session.updated session.deleted over"},
-		"the end, next":           {nil, &Log{End: event(SessionExpired, 5)}, false, true, "session.expired over"},
-		"the end, after others":   {nil, &Log{End: event(SessionExpired, 7)}, false, true, "session.expired(gap) over"},
-		"nothing is known":        {nil, &Log{}, false, true, "over"},
+		"a removal":               {[]*Event{removed, event(MessagePublished, 6)}, nil, false, alive, "member.removed access.revoked over"},
+		"a gap in the log":        {nil, trimmed, true, alive, "reset"},
+		"a gap with the removal":  {nil, trimmed, false, alive, "access.revoked over"},
+		"the end after an update": {[]*Event{event(SessionUpdated, 5), event(SessionDeleted, 6)}, nil, false, ended, "session.updated session.deleted over"},
+		"the end, next":           {nil, &Log{End: event(SessionExpired, 5)}, false, ended, "session.expired over"},
+		"the end, after others":   {nil, &Log{End: event(SessionExpired, 7)}, false, ended, "session.expired(gap) over"},
+		"an update, then the end": {[]*Event{event(SessionUpdated, 5)}, nil, true, expired, "session.updated"},
+		"the end, but not yet":    {nil, &Log{Record: record, First: 1, Expired: true}, true, expired, ""},
+		"a gap, then the end":     {nil, trimmed, true, expired, "failed"},
+		"nothing is known":        {nil, &Log{}, false, ended, "over"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, script := &streamStore{record: record, member: true}, new(scriptedWatch)
@@ -145,8 +153,11 @@ func TestWhatAStreamDeliversWhenSomethingEnds(t *testing.T) {
 				t.Fatalf("at first it delivers %q, want ready", got)
 			}
 			script.events, script.log, store.member = test.events, test.log, test.stillMember
-			if test.ended {
+			switch test.state {
+			case ended:
 				store.record = nil
+			case expired:
+				store.expired = true
 			}
 			if diff := cmp.Diff(test.want, readAll(t, stream)); diff != "" {
 				t.Errorf("delivered (-want +got):\n%s", diff)

@@ -73,10 +73,7 @@ func (r *logReader) read(uid session.UID, now session.Time) error {
 		return r.readEnded(uid)
 	}
 	record := found.record
-	if !record.Expired(now) {
-		r.result.Record = record
-	}
-	r.result.First = found.first
+	r.result.Record, r.result.Expired, r.result.First = record, record.Expired(now), found.first
 	if r.after < 1 && found.first <= 1 {
 		r.add(record.Created())
 	}

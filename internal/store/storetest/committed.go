@@ -43,6 +43,11 @@ func testCommitted(t *testing.T, open Opener) {
 		said := say(t, store, "s", "user-1", "a")
 		clock.Advance(2 * time.Minute)
 		wantSession(t, store, "s", nil)
+		for log := readLog(t, store, record.UID, 0); log.End == nil; log = readLog(t, store, record.UID, 0) {
+			if log.Record == nil || !log.Expired || log.Record.Head.Sequence != 2 {
+				t.Fatalf("Log = %+v, want what has expired until its end is there", log)
+			}
+		}
 		eventually(t, "the session's end is told", func() bool { return len(told.ofKind(session.SessionExpired)) > 0 })
 		log := readLog(t, store, record.UID, 0)
 		if log.Record != nil || log.End == nil || log.End.Sequence != 3 || log.End.Kind != session.SessionExpired || log.End.Actor != "" {
