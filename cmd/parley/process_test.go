@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/parleyhq/parley/internal/followtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -123,6 +125,9 @@ func (s *server) watch(pipe io.Reader, ready chan<- string) {
 	}
 	s.exit = s.cmd.Wait()
 }
+
+// followed is where a follower finds the server.
+func (s *server) followed() followtest.Server { return followtest.Server{Base: s.base, GRPC: s.grpc} }
 
 // signal sends a signal to the process.
 func (s *server) signal(signal syscall.Signal) {
