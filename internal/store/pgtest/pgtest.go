@@ -270,23 +270,12 @@ func tail(log io.ReadSeeker) []byte {
 
 // Restart kills the server, as a crash would, and starts it again on what is on the disk.
 func (s *Server) Restart() error {
-	s.kill()
+	s.Stop(syscall.SIGQUIT)
 	return s.run()
 }
 
-func (s *Server) kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.process == nil {
-		return
-	}
-	_ = s.process.Signal(syscall.SIGQUIT) // fails if it has ended
-	<-s.exited
-	s.process = nil
-}
-
 func (s *Server) stop() error {
-	s.kill()
+	s.Stop(syscall.SIGQUIT)
 	return os.RemoveAll(s.dir)
 }
 

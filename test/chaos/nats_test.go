@@ -1,0 +1,126 @@
+//go:build linux
+
+package chaos_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// natsVariable has, for the binary of these tests, the natsConfig of the NATS server that it is to be.
+const natsVariable = "PARLEY_TEST_NATS"
+
+type natsConfig struct {
+	Name                 string
+	ClientPort, PeerPort int
+	Peers                []string
+}
+
+const natsReady = "NATS is ready"
+
+// serveNATS is a server of a NATS cluster, until it is killed. It tells clients of no other server: they would go round
+// their proxy.
+func serveNATS(config string) error {
+	var c natsConfig
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		return err
+	}
+	options := &server.Options{
+		ServerName: c.Name, Host: "127.0.0.1", Port: c.ClientPort, NoSigs: true, NoLog: true,
+		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: c.PeerPort, NoAdvertise: true},
+	}
+	for _, peer := range c.Peers {
+		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: peer})
+	}
+	s, err := server.NewServer(options)
+	if err != nil {
+		return err
+	}
+	s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		return errors.New("the NATS server did not start in time")
+	}
+	fmt.Fprintln(os.Stderr, natsReady)
+	select {} // until it is killed
+}
+
+// natsServer is a server of the cluster, in a process of its own.
+type natsServer struct {
+	config natsConfig
+
+	lock    sync.Mutex // is held while it is away
+	process *process
+}
+
+// startNATS starts a cluster of so many servers.
+func startNATS(t *testing.T, size int) []*natsServer {
+	t.Helper()
+	ports := freePorts(t, 2*size)
+	servers := make([]*natsServer, size)
+	for i := range servers {
+		config := natsConfig{Name: fmt.Sprintf("nats-%d", i), ClientPort: ports[i], PeerPort: ports[size+i]}
+		for j, port := range ports[size:] {
+			if j != i {
+				config.Peers = append(config.Peers, fmt.Sprintf("127.0.0.1:%d", port))
+			}
+		}
+		servers[i] = &natsServer{config: config}
+		if err := servers[i].start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(servers[i].kill)
+	}
+	return servers
+}
+
+// freePorts returns ports that nobody listens on.
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	ports := make([]int, n)
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports
+}
+
+// start starts the server, and returns when clients may connect.
+func (s *natsServer) start() error {
+	config, err := json.Marshal(s.config)
+	if err != nil {
+		return err
+	}
+	ready := make(chan struct{})
+	s.process, err = start(itself(natsVariable+"="+string(config)), func(line string) {
+		if strings.TrimSpace(line) == natsReady {
+			close(ready)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-s.process.ended:
+		return fmt.Errorf("NATS ended: %w\n%s", s.process.exit, &s.process.output)
+	}
+}
+
+func (s *natsServer) kill() { s.process.kill() }
+
+func (s *natsServer) address() string { return fmt.Sprintf("127.0.0.1:%d", s.config.ClientPort) }
