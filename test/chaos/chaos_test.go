@@ -18,7 +18,7 @@ func TestNothingAcknowledgedIsLostAndNothingComesTwice(t *testing.T) {
 	if *runFor == 0 {
 		for _, seed := range fixedSeeds {
 			t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-				runRound(t, newCluster(t, nodeCount, true), seed, 0, true)
+				runRound(t, newCluster(t, nodeCount, *clocks), seed, 0, true)
 			})
 		}
 		return
@@ -35,7 +35,7 @@ func TestNothingAcknowledgedIsLostAndNothingComesTwice(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	c := newCluster(t, nodeCount, true)
+	c := newCluster(t, nodeCount, *clocks)
 	for round := 0; time.Since(began) < *runFor && !t.Failed(); round++ {
 		runRound(t, c, seed, round, false)
 	}

@@ -24,6 +24,7 @@ import (
 var (
 	runFor = flag.Duration("chaos.for", 0, "run rounds for that long, instead of the fixed seeds")
 	seeded = flag.Uint64("chaos.seed", 0, "the seed of the rounds; 0: any")
+	clocks = flag.Bool("chaos.clock", true, "shift the clock of a node, too: all of its server is compiled anew for that, the first time")
 	quiet  = flag.Int("chaos.quiet", 2_000, "how many quiet sessions are followed where ten are, too")
 )
 
@@ -56,9 +57,12 @@ var buildServer, buildShifted func() (string, error)
 func build(path string, flags ...string) (string, error) {
 	args := append([]string{"build", "-o", path}, flags...)
 	began := time.Now()
-	output, err := exec.Command("go", append(args, "github.com/parleyhq/parley/cmd/parley")...).CombinedOutput()
+	p, err := start(exec.Command("go", append(args, "github.com/parleyhq/parley/cmd/parley")...), nil)
 	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, output)
+		return "", err
+	}
+	if <-p.ended; p.exit != nil {
+		return "", fmt.Errorf("go build: %w\n%s", p.exit, &p.output)
 	}
 	fmt.Fprintf(os.Stderr, "%s is built in %s\n", filepath.Base(path), time.Since(began).Round(time.Second))
 	return path, nil
