@@ -31,6 +31,7 @@ build: ## Build the static binary bin/parley
 
 .PHONY: test
 test: ## Run all tests with the race detector
+	@scripts/postgres
 	go test -race -timeout 10m $(TEST_FLAGS) ./...
 
 .PHONY: check

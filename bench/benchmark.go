@@ -19,7 +19,9 @@ type bench struct {
 	path    string // of the server, empty without one
 	facts   facts
 	syncs   []syncLatency
-	failed  []string // what went wrong in which cell
+
+	postgres *postgres // that nodes share, with -nodes
+	failed   []string  // what went wrong in which cell
 }
 
 // facts head the output.
@@ -49,6 +51,8 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		err = b.streams(ctx, stdout)
 	case o.auth:
 		err = b.auth(ctx, stdout)
+	case o.nodes:
+		err = b.nodes(ctx, stdout)
 	case o.noisy:
 		err = b.noisy(ctx, stdout)
 	default:
@@ -104,7 +108,7 @@ func (b *bench) compare(ctx context.Context, stdout io.Writer) error {
 		}
 		defer b.facts.server.stop()
 	}
-	results, err := b.rounds(ctx, target{process: echo, addr: echoAddr, ids: namedSessions(b.options.sessions)})
+	results, err := b.rounds(ctx, target{processes: []*child{echo}, addr: echoAddr, ids: namedSessions(b.options.sessions)})
 	if err != nil {
 		return err
 	}
@@ -181,17 +185,20 @@ func (b *bench) measureSync() error {
 	return err
 }
 
-// target is the process that a cell is measured on.
+// target is what a cell is measured on: one process, or several that share the load.
 type target struct {
-	process *child
-	addr    string
-	ids     int
-	users   int
-	key     string
+	processes []*child
+	addr      string // or several, with commas between
+	ids       int
+	users     int
+	key       string
+	database  int // first process of the PostgreSQL behind them; 0: there is none, or it is elsewhere
 }
 
 func (s *server) target() target {
-	return target{s.child, s.addr, namedSessions(s.sessions), s.users, s.key}
+	return target{
+		processes: []*child{s.child}, addr: s.addr, ids: namedSessions(s.sessions), users: s.users, key: s.key,
+	}
 }
 
 // cell measures one row in one round.
@@ -200,12 +207,12 @@ func (b *bench) cell(ctx context.Context, r row, t target, round int, label stri
 	if r.followed() {
 		var err error
 		if readers, err = follow(ctx, followConfig{Addr: t.addr, Streams: r.ids, Rooms: r.ids, Key: t.key}, b.stderr); err != nil {
-			return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.process.lastWords())
+			return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.lastWords())
 		}
 		defer readers.stop()
 	}
-	if err := settle(ctx, t.process.pid()); err != nil {
-		return loadResult{}, fmt.Errorf("before %s: %w; %s", label, err, t.process.lastWords())
+	if err := t.settle(ctx); err != nil {
+		return loadResult{}, fmt.Errorf("before %s: %w; %s", label, err, t.lastWords())
 	}
 	ids := t.ids
 	if r.ids > 0 {
@@ -213,10 +220,11 @@ func (b *bench) cell(ctx context.Context, r row, t target, round int, label stri
 	}
 	result, err := load(ctx, loadConfig{
 		Addr: t.addr, Action: r.action, Conns: r.conns, Loops: b.options.loops, IDs: ids,
-		Users: t.users, Key: t.key, Seed: uint64(round + 1), PID: t.process.pid(), Warmup: b.options.warmup, Duration: b.options.duration,
+		Users: t.users, Key: t.key, Seed: uint64(round + 1), PIDs: t.pids(), Database: t.database,
+		Warmup: b.options.warmup, Duration: b.options.duration,
 	}, b.stderr)
 	if err != nil {
-		return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.process.lastWords())
+		return loadResult{}, fmt.Errorf("%s: %w; %s", label, err, t.lastWords())
 	}
 	fmt.Fprintf(b.stderr, "round %d  %-20s %8.0f req/s  p50 %8s  p90 %8s  p99 %8s  max %8s  others %2.0f %%\n", round+1,
 		label, result.rate(), short(result.P50), short(result.P90), short(result.P99), short(result.Max), 100*result.Others)

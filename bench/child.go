@@ -90,27 +90,33 @@ func (c *child) lastWords() string {
 }
 
 // startEcho runs the echo server as a child and returns its address.
-func startEcho(ctx context.Context, log string) (*child, string, error) {
+func startEcho(ctx context.Context, log string) (c *child, addr string, err error) {
+	c, err = startSelf(ctx, log, []any{&addr}, "echo", "--listen", "127.0.0.1:0")
+	return c, addr, err
+}
+
+// startSelf runs one of this program's parts as a child, and scans the line that it
+// begins with.
+func startSelf(ctx context.Context, log string, line []any, args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer func() { _ = read.Close() }()
-	c, err := start(ctx, log, write, self, "echo", "--listen", "127.0.0.1:0")
+	c, err := start(ctx, log, write, self, args...)
 	_ = write.Close()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	var addr string
-	if _, err := fmt.Fscan(read, &addr); err != nil {
+	if _, err := fmt.Fscanln(read, line...); err != nil {
 		c.stop()
-		return nil, "", fmt.Errorf("the echo did not start: %s", c.lastWords())
+		return nil, fmt.Errorf("bench %s did not start: %s", args[0], c.lastWords())
 	}
-	return c, addr, nil
+	return c, nil
 }
 
 // load runs the generator in a process of its own, which writes its progress
@@ -130,7 +136,8 @@ func load(ctx context.Context, c loadConfig, stderr io.Writer) (loadResult, erro
 		"-seed", strconv.FormatUint(c.Seed, 10),
 		"-users", strconv.Itoa(c.Users),
 		"-key", c.Key,
-		"-pid", strconv.Itoa(c.PID),
+		"-pid", joinNumbers(c.PIDs),
+		"-database", strconv.Itoa(c.Database),
 		"-requests", strconv.FormatInt(c.Requests, 10),
 		"-warmup", c.Warmup.String(),
 		"-duration", c.Duration.String(),
@@ -144,4 +151,28 @@ func load(ctx context.Context, c loadConfig, stderr io.Writer) (loadResult, erro
 		return loadResult{}, fmt.Errorf("report of the load generator: %w", err)
 	}
 	return result, nil
+}
+
+func joinNumbers(numbers []int) string {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(texts, ",")
+}
+
+// parseNumbers reads what joinNumbers writes.
+func parseNumbers(list string) ([]int, error) {
+	var numbers []int
+	for text := range strings.SplitSeq(list, ",") {
+		if list == "" {
+			break
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
 }

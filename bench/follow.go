@@ -28,7 +28,7 @@ const (
 // followConfig says which streams one run of the follower opens. The i-th is of
 // the room First + i modulo Rooms.
 type followConfig struct {
-	Addr    string
+	Addr    string // of the server; of several, with commas between, the streams take turns
 	Streams int
 	First   int
 	Rooms   int
@@ -91,7 +91,7 @@ func followMain(ctx context.Context, args []string, stdin io.Reader, stdout, std
 	var c followConfig
 	flags := flag.NewFlagSet("bench follow", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&c.Addr, "addr", "", "IPv4 `address` of the server")
+	flags.StringVar(&c.Addr, "addr", "", "IPv4 `address` of the server, or several with commas between")
 	flags.IntVar(&c.Streams, "streams", 1, "streams to open")
 	flags.IntVar(&c.First, "first", 0, "number of the first room")
 	flags.IntVar(&c.Rooms, "rooms", 1, "rooms that the streams are spread over")

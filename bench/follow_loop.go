@@ -25,7 +25,7 @@ var errQuiet = errors.New("nothing comes any more")
 // costs it little beside the system call.
 type follower struct {
 	config  followConfig
-	addr    unix.SockaddrInet4
+	addrs   []unix.SockaddrInet4
 	headers []string // that say who follows
 	epoll   int
 	streams []*stream
@@ -40,9 +40,9 @@ type follower struct {
 }
 
 func newFollower(c followConfig) (*follower, error) {
-	addr, err := netip.ParseAddrPort(c.Addr)
-	if err != nil || !addr.Addr().Is4() {
-		return nil, fmt.Errorf("%q is not an IPv4 address with a port", c.Addr)
+	addrs, err := parseAddresses(c.Addr)
+	if err != nil {
+		return nil, err
 	}
 	if c.Streams < 1 || c.Rooms < 1 || c.Backlog < 0 {
 		return nil, fmt.Errorf("%d streams of %d rooms: each needs one", c.Streams, c.Rooms)
@@ -67,7 +67,7 @@ func newFollower(c followConfig) (*follower, error) {
 	}
 	f := &follower{
 		config:  c,
-		addr:    unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())},
+		addrs:   addrs,
 		headers: headers,
 		epoll:   epoll,
 		streams: make([]*stream, c.Streams),
@@ -79,6 +79,18 @@ func newFollower(c followConfig) (*follower, error) {
 		f.streams[i] = &stream{fd: -1, socket: c.Socket}
 	}
 	return f, nil
+}
+
+func parseAddresses(list string) ([]unix.SockaddrInet4, error) {
+	var addrs []unix.SockaddrInet4
+	for text := range strings.SplitSeq(list, ",") {
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil || !addr.Addr().Is4() {
+			return nil, fmt.Errorf("%q is not an IPv4 address with a port", text)
+		}
+		addrs = append(addrs, unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())})
+	}
+	return addrs, nil
 }
 
 func (f *follower) close() {
@@ -143,7 +155,7 @@ func (f *follower) open(index int) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	f.streams[index].fd = fd
-	if err := unix.Connect(fd, &f.addr); err != nil {
+	if err := unix.Connect(fd, &f.addrs[index%len(f.addrs)]); err != nil {
 		return fmt.Errorf("connect to %s: %w", f.config.Addr, err)
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(index)}
@@ -168,7 +180,8 @@ func (f *follower) request(index int) []byte {
 		kind = socketHeaders
 	}
 	headers := slices.Concat(kind, f.headers)
-	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + c.Addr + "\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n")
+	host, _, _ := strings.Cut(c.Addr, ",") // the name that all servers go by
+	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n")
 }
 
 // receive reads a stream once: what it has left over follows when all others

@@ -115,7 +115,7 @@ func TestThePacerKeepsItsRate(t *testing.T) {
 		}
 	}))
 	const rate, lasts = 200, 500 * time.Millisecond
-	got := pacer{addr, 0, rate}.runFor(t.Context(), lasts)
+	got := pacer{addr: addr, rate: rate}.runFor(t.Context(), lasts)
 	if got.errors > 0 || got.answers != served.Load() || got.answers < 50 || got.answers > 102 {
 		t.Errorf("%d answers and %d errors (%s) of %d requests, want about 100", got.answers, got.errors, got.firstError, served.Load())
 	}

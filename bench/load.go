@@ -26,7 +26,7 @@ const (
 // loadConfig says what one run of the load generator does: a number of
 // requests, or as many as fit into a duration after a warm-up.
 type loadConfig struct {
-	Addr     string
+	Addr     string // of the server; of several, with commas between, the connections take turns
 	Action   action
 	Conns    int
 	Loops    int
@@ -34,7 +34,8 @@ type loadConfig struct {
 	Seed     uint64
 	Users    int    // who ask, in turn by connection, where it need not be one for all; 0: the operator
 	Key      string // file with the key that their tokens are signed with; empty: Parley-User names them
-	PID      int    // of the server whose processor time is measured, 0 for none
+	PIDs     []int  // of the servers whose processor time is measured
+	Database int    // process of PostgreSQL that its others are children of; 0: there is none
 	Requests int64
 	Warmup   time.Duration
 	Duration time.Duration
@@ -50,7 +51,8 @@ type loadResult struct {
 	Errors     int64
 	FirstError string
 	Seconds    float64
-	ServerCPU  float64 // seconds
+	ServerCPU  float64 // seconds, of all servers
+	Database   float64 // seconds, of PostgreSQL
 	LoadCPU    float64 // seconds
 	Others     float64 // share of the machine that other processes took
 	Written    int64   // bytes that the server sent to the disk
@@ -82,7 +84,7 @@ func loadMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	var c loadConfig
 	flags := flag.NewFlagSet("bench load", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&c.Addr, "addr", "", "IPv4 `address` of the server")
+	flags.StringVar(&c.Addr, "addr", "", "IPv4 `address` of the server, or several with commas between")
 	flags.StringVar((*string)(&c.Action), "action", string(create), "what to request")
 	flags.IntVar(&c.Conns, "conns", 64, "connections")
 	flags.IntVar(&c.Loops, "loops", 1, "event loops")
@@ -90,7 +92,11 @@ func loadMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	flags.Uint64Var(&c.Seed, "seed", 1, "of the random draws")
 	flags.IntVar(&c.Users, "users", 0, "users who ask, in turn by connection; 0: the operator")
 	flags.StringVar(&c.Key, "key", "", "`file` with the key that tokens are signed with; default: no tokens")
-	flags.IntVar(&c.PID, "pid", 0, "process whose processor time to report")
+	flags.Func("pid", "`processes` whose processor time to report, with commas between", func(text string) (err error) {
+		c.PIDs, err = parseNumbers(text)
+		return err
+	})
+	flags.IntVar(&c.Database, "database", 0, "`process` of PostgreSQL whose processor time, and its children's, to report")
 	flags.Int64Var(&c.Requests, "requests", 0, "stop after so many requests; 0: after the duration")
 	flags.DurationVar(&c.Warmup, "warmup", 500*time.Millisecond, "not measured")
 	flags.DurationVar(&c.Duration, "duration", 4*time.Second, "measured")
@@ -126,7 +132,7 @@ func generate(ctx context.Context, c loadConfig, progress io.Writer) (loadResult
 	if err != nil {
 		return loadResult{}, err
 	}
-	w := openWindow(c.PID)
+	w := openWindow(c.Database, c.PIDs...)
 	if c.Requests > 0 {
 		r.phase.Store(measuring) // all of them, from the first
 	}
@@ -168,7 +174,7 @@ func closeAll(loops []*loop) {
 // forDuration measures a window between a warm-up and a drain.
 func (r *run) forDuration(ctx context.Context, ended chan error, loops int) (window, error) {
 	err := pause(ctx, r.config.Warmup, ended)
-	w := openWindow(r.config.PID)
+	w := openWindow(r.config.Database, r.config.PIDs...)
 	r.phase.Store(measuring)
 	if err == nil {
 		err = pause(ctx, r.config.Duration, ended)
@@ -231,38 +237,48 @@ func (r *run) untilDone(ctx context.Context, ended chan error, loops int, progre
 // window holds the clocks at the start of what is measured, and what they have
 // advanced by at its end.
 type window struct {
-	pid                   int
+	postmaster            int
+	pids                  []int
 	began                 time.Time
 	elapsed               time.Duration
 	server, load, machine time.Duration
+	database              time.Duration
 	written               int64
 }
 
-func openWindow(pid int) window {
-	w := window{pid: pid, began: time.Now(), load: ownProcessorTime()}
+// openWindow measures these servers together, and the PostgreSQL of the postmaster
+// unless that is 0.
+func openWindow(postmaster int, pids ...int) window {
+	w := window{postmaster: postmaster, pids: pids, began: time.Now(), load: ownProcessorTime()}
 	// Without these clocks the run still counts, and a process that is gone is
 	// reported better by the connections that it leaves.
-	w.server, _ = processorTime(pid)
+	for _, pid := range pids {
+		used, _ := processorTime(pid)
+		written, _ := writtenBytes(pid)
+		w.server += used
+		w.written += written
+	}
 	w.machine, _ = machineTime()
-	w.written, _ = writtenBytes(pid)
+	w.database, _ = familyTime(postmaster)
 	return w
 }
 
 func (w *window) end() {
-	now := openWindow(w.pid)
+	now := openWindow(w.postmaster, w.pids...)
 	w.elapsed = now.began.Sub(w.began)
 	w.server, w.load, w.machine = now.server-w.server, now.load-w.load, now.machine-w.machine
+	w.database = now.database - w.database
 	w.written = now.written - w.written
 }
 
 // others is the share of the machine's processors that went neither to the
-// server nor to the load: what makes a figure worse than it is.
+// servers nor to the load: what makes a figure worse than it is.
 func (w *window) others() float64 {
 	all := w.elapsed * time.Duration(runtime.NumCPU())
 	if all <= 0 {
 		return 0
 	}
-	return max(0, float64(w.machine-w.server-w.load)/float64(all))
+	return max(0, float64(w.machine-w.server-w.database-w.load)/float64(all))
 }
 
 func ownProcessorTime() time.Duration {
@@ -278,6 +294,7 @@ func (w *window) result(loops []*loop) loadResult {
 	out := loadResult{
 		Seconds:   w.elapsed.Seconds(),
 		ServerCPU: w.server.Seconds(),
+		Database:  w.database.Seconds(),
 		LoadCPU:   w.load.Seconds(),
 		Others:    w.others(),
 		Written:   w.written,

@@ -94,9 +94,9 @@ func (l *loop) close() {
 }
 
 func (l *loop) connect(index int) error {
-	addr, err := netip.ParseAddrPort(l.run.config.Addr)
+	addr, err := netip.ParseAddrPort(l.conns[index].writer.addr)
 	if err != nil || !addr.Addr().Is4() {
-		return fmt.Errorf("%q is not an IPv4 address with a port", l.run.config.Addr)
+		return fmt.Errorf("%q is not an IPv4 address with a port", l.conns[index].writer.addr)
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -1,10 +1,10 @@
 //go:build linux
 
 // Command bench measures the built server against a bare net/http and
-// encoding/json echo on the same machine, and prints one table. Four programs
+// encoding/json echo on the same machine, and prints one table. Five programs
 // are in it: the benchmark itself, the echo (bench echo), the load generator
-// (bench load) and the reader of streams (bench follow), which it starts as
-// processes of their own.
+// (bench load), the reader of streams (bench follow) and a NATS server (bench
+// nats), which it starts as processes of their own.
 package main
 
 import (
@@ -42,6 +42,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		switch args[0] {
 		case "echo":
 			return echoMain(ctx, args[1:], stdout, stderr)
+		case "nats":
+			return natsMain(ctx, args[1:], stdout, stderr)
 		case "load":
 			return loadMain(ctx, args[1:], stdout, stderr)
 		case "follow":
@@ -66,6 +68,7 @@ type options struct {
 	sessions int
 	scale    []int
 	loops    int
+	leave    time.Duration // what streams get to come to rest, before what they cost is read
 
 	streams      bool
 	measurements []measurement // of the streams
@@ -73,17 +76,20 @@ type options struct {
 
 	auth  bool
 	noisy bool
+
+	nodes       bool
+	databaseURL string
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
-	var o options
+	o := options{leave: leaveSomeTime}
 	var rows, scale string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.server, "server", "", "`path` of a built server; none: only the echo; default: build ./cmd/parley")
 	flags.StringVar(&o.dataDir, "data-dir", ".", "`directory` in which the server's data is kept while it runs")
 	flags.StringVar(&rows, "rows", "", "measure only these `rows`, as create64,get64 (and the echo's that they are held against), "+
-		"or with -streams these of its measurements")
+		"or with -streams and -nodes these of their measurements")
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds; the table shows medians")
 	flags.DurationVar(&o.duration, "duration", 4*time.Second, "what each row takes in each round")
 	flags.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "run before that, unmeasured")
@@ -92,6 +98,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.streams, "streams", false, "measure streams and what is delivered on them, instead of requests")
 	flags.BoolVar(&o.auth, "auth", false, "compare servers under --auth dev and --auth jwt, instead of comparing with the echo")
 	flags.BoolVar(&o.noisy, "noisy", false, "measure a quiet user beside ten who flood the server, with and without limits")
+	flags.BoolVar(&o.nodes, "nodes", false, "measure one node and two that share the PostgreSQL of -database-url, beside its bare statements")
+	flags.StringVar(&o.databaseURL, "database-url", os.Getenv("DATABASE_URL"), "with -nodes: `URL` of a PostgreSQL in which databases may be "+
+		"made; default: $DATABASE_URL (scripts/with-postgres)")
 	flags.Int64Var(&o.burst, "burst", 3000, "with -streams: `messages` that are published at once to 1,000 subscribers")
 	flags.IntVar(&o.loops, "loops", 1, "event loops of the load generator")
 	if err := flags.Parse(args); err != nil {
@@ -114,24 +123,29 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 // selectWhat settles the mode, and what is measured in it.
 func (o *options) selectWhat(rows string) (err error) {
 	modes := 0
-	for _, on := range []bool{len(o.scale) > 0, o.streams, o.auth, o.noisy} {
+	for _, on := range []bool{len(o.scale) > 0, o.streams, o.auth, o.noisy, o.nodes} {
 		if on {
 			modes++
 		}
 	}
 	if modes > 0 && o.server == "none" {
-		return errors.New("-scale, -streams, -auth and -noisy need a server")
+		return errors.New("-scale, -streams, -auth, -noisy and -nodes need a server")
 	}
 	if modes > 1 {
-		return errors.New("-scale, -streams, -auth and -noisy exclude each other")
+		return errors.New("-scale, -streams, -auth, -noisy and -nodes exclude each other")
 	}
 	switch {
 	case o.noisy:
 		if rows != "" {
 			return errors.New("-noisy has no rows")
 		}
+	case o.nodes:
+		if o.databaseURL == "" {
+			return errors.New("-nodes needs -database-url: scripts/with-postgres starts a PostgreSQL for it")
+		}
+		o.rows, o.measurements, err = selectNodes(rows)
 	case o.streams:
-		o.measurements, err = selectMeasurements(rows)
+		o.measurements, err = selectMeasurements(rows, allMeasurements())
 	case o.auth:
 		o.rows, err = selectServerRows(rows, authRows())
 	case len(o.scale) > 0:

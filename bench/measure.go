@@ -30,7 +30,7 @@ func echoCeiling(ctx context.Context, s *stage) error {
 	defer echo.stop()
 	result, err := load(ctx, loadConfig{
 		Addr: addr, Action: echoPublish, Conns: 64, Loops: s.options.loops,
-		PID: echo.pid(), Warmup: s.options.warmup, Duration: s.options.duration,
+		PIDs: []int{echo.pid()}, Warmup: s.options.warmup, Duration: s.options.duration,
 	}, s.stderr)
 	s.add("echo of a publish, 64 connections", result.rate(), "/s")
 	return err
@@ -58,7 +58,7 @@ func (s *stage) publishWith(ctx context.Context, publish func() (*published, err
 	if err := settle(ctx, s.pid()); err != nil {
 		return err
 	}
-	w := openWindow(s.pid())
+	w := openWindow(0, s.pid())
 	sent, err := publish()
 	w.end()
 	if err != nil {
@@ -77,7 +77,12 @@ func (s *stage) publishWith(ctx context.Context, publish func() (*published, err
 
 // finish checks the followers against what was published to each of them.
 func (s *stage) finish(readers *followers, messages int64) (followReport, error) {
-	total := messages * int64(readers.opened.Streams)
+	return s.finishAt(readers, messages*int64(readers.opened.Streams))
+}
+
+// finishAt checks the followers against how many messages all streams together were to
+// get.
+func (s *stage) finishAt(readers *followers, total int64) (followReport, error) {
 	got, err := readers.finish(total)
 	if err != nil {
 		return got, err
@@ -100,10 +105,10 @@ func fanout(streams int) func(context.Context, *stage) error {
 			return err
 		}
 		defer readers.stop()
-		w := openWindow(s.pid())
+		w := openWindow(0, s.pid())
 		sent, err := load(ctx, loadConfig{
 			Addr: s.addr, Action: publish, Conns: burstConns, Loops: 1, IDs: 1,
-			Requests: max(1, s.options.burst*manyStreams/int64(streams)), PID: s.pid(),
+			Requests: max(1, s.options.burst*manyStreams/int64(streams)), PIDs: []int{s.pid()},
 		}, io.Discard)
 		if err != nil {
 			return err
@@ -151,8 +156,8 @@ func steady(streams, rate int) func(context.Context, *stage) error {
 			return err
 		}
 		defer readers.stop()
-		w := openWindow(s.pid())
-		sent := pacer{s.addr, 0, rate}.runFor(ctx, s.options.duration)
+		w := openWindow(0, s.pid())
+		sent := pacer{addr: s.addr, rate: rate}.runFor(ctx, s.options.duration)
 		s.check(sent.flaw())
 		got, err := s.finish(readers, sent.answers)
 		w.end()
@@ -184,7 +189,7 @@ func idle(streams int, socket bool) func(context.Context, *stage) error {
 			return err
 		}
 		defer readers.stop()
-		if err := wait(ctx, leaveSomeTime); err != nil {
+		if err := wait(ctx, s.options.leave); err != nil {
 			return err
 		}
 		after, err := residentBytes(s.pid())
@@ -205,7 +210,7 @@ func idle(streams int, socket bool) func(context.Context, *stage) error {
 // more for all of them, or another.
 func catchUp(streams int, backlog int64, room int) func(context.Context, *stage) error {
 	return func(ctx context.Context, s *stage) error {
-		live := pacer{s.addr, room, livePublishing}
+		live := pacer{addr: s.addr, first: room, rate: livePublishing}
 		alone := live.runFor(ctx, s.options.duration)
 		s.check(alone.flaw())
 		cursor, err := s.head(ctx)

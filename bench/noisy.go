@@ -120,7 +120,7 @@ func (s *stage) besideNoise(ctx context.Context) error {
 	go func() {
 		result, err := load(flooding, loadConfig{
 			Addr: s.addr, Action: flood, Conns: floodUsers * floodConns, Loops: s.options.loops, Users: floodUsers, Key: s.key,
-			Seed: 1, PID: s.pid(), Duration: s.options.warmup + s.options.duration,
+			Seed: 1, PIDs: []int{s.pid()}, Duration: s.options.warmup + s.options.duration,
 		}, s.stderr)
 		failed <- err
 		flooded <- result

@@ -22,22 +22,67 @@ func processorTime(pid int) (time.Duration, error) {
 	if pid == 0 {
 		return 0, nil
 	}
+	stat, err := readStat(pid)
+	return stat.used, err
+}
+
+// processStat is what /proc/PID/stat says of a process.
+type processStat struct {
+	parent int
+	used   time.Duration // by all its threads
+	buried time.Duration // by its children that have ended and were waited for, and theirs
+}
+
+func readStat(pid int) (processStat, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return processStat{}, err
 	}
 	// The second field is the program's name in parentheses and may contain
-	// anything, also spaces and parentheses.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
+	// anything, also spaces and parentheses. "S ppid ..."; from the 12th on utime,
+	// stime, cutime and cstime.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 15 {
+		return processStat{}, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
 	}
-	user, err := strconv.ParseInt(string(fields[11]), 10, 64)
+	var numbers [5]int64
+	for i, place := range [5]int{1, 11, 12, 13, 14} {
+		if numbers[i], err = strconv.ParseInt(fields[place], 10, 64); err != nil {
+			return processStat{}, err
+		}
+	}
+	return processStat{
+		parent: int(numbers[0]),
+		used:   time.Duration(numbers[1]+numbers[2]) * clockTick,
+		buried: time.Duration(numbers[3]+numbers[4]) * clockTick,
+	}, nil
+}
+
+// familyTime returns what the process and its children have used, also those that
+// have ended: PostgreSQL is such a family. 0 is no process.
+func familyTime(pid int) (time.Duration, error) {
+	if pid == 0 {
+		return 0, nil
+	}
+	stat, err := readStat(pid)
 	if err != nil {
 		return 0, err
 	}
-	system, err := strconv.ParseInt(string(fields[12]), 10, 64)
-	return time.Duration(user+system) * clockTick, err
+	total := stat.used + stat.buried
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0, err
+	}
+	for text := range strings.FieldsSeq(string(children)) {
+		child, err := strconv.Atoi(text)
+		if err != nil {
+			return 0, err
+		}
+		if stat, err := readStat(child); err == nil { // else it has ended meanwhile
+			total += stat.used + stat.buried
+		}
+	}
+	return total, nil
 }
 
 // machineTime returns what all processes have used of all processors, with what

@@ -56,14 +56,15 @@ func (p *published) flaw() string {
 	return fmt.Sprintf("%d messages failed, the first: %s", p.errors, p.firstError)
 }
 
-// pacer publishes to a room at a steady rate over REST. Each message is sent when
+// pacer publishes to rooms, in turn, at a steady rate over REST. Each message is sent when
 // it is due, whatever has become of those before: a server that stops for a second
 // is seen by all that are due meanwhile. A message that is sent late tells of this
 // process, which shares the machine, and so is counted apart.
 type pacer struct {
-	addr string
-	room int
-	rate int // messages a second
+	addr  string
+	first int // number of the first room
+	rooms int // 0: one
+	rate  int // messages a second, all together
 }
 
 // run publishes until it is told to stop, and returns when everything is
@@ -72,8 +73,10 @@ func (p pacer) run(ctx context.Context, stop <-chan struct{}) *published {
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: publishTimeout}
-	url := "http://" + p.addr + sessionsPath + "/" + roomName(p.room) + "/messages"
-	return pace(ctx, p.rate, stop, func(_ int, sent time.Time) error { return post(ctx, client, url, sent) })
+	return pace(ctx, p.rate, stop, func(number int, sent time.Time) error {
+		room := roomName(p.first + number%max(1, p.rooms))
+		return post(ctx, client, "http://"+p.addr+sessionsPath+"/"+room+"/messages", sent)
+	})
 }
 
 // runFor publishes for as long.

@@ -137,7 +137,8 @@ func putDigits(dst []byte, n uint64) {
 // script makes the requests of one run.
 type script struct {
 	action action
-	addr   string
+	addr   string   // the first of the servers: the name that all of them go by
+	addrs  []string // of all, of which the connections take turns
 	ids    int      // sessions with a computable id: b-00000000 to b-<ids - 1>; of messages, see row
 	order  []uint32 // the order in which a preload creates them
 	users  int      // who ask, in turn by connection; 0: the operator
@@ -147,7 +148,8 @@ type script struct {
 
 func newScript(c loadConfig) (*script, error) {
 	a, ids := c.Action, c.IDs
-	s := &script{action: a, addr: c.Addr, ids: ids, users: c.Users}
+	addrs := strings.Split(c.Addr, ",")
+	s := &script{action: a, addr: addrs[0], addrs: addrs, ids: ids, users: c.Users}
 	if ids < 0 || ids > 99_999_999 {
 		return nil, fmt.Errorf("%d sessions with computable ids: their numbers have 8 digits", ids)
 	}
@@ -249,6 +251,7 @@ func (s *script) templates(conn int, headers []string) (main, other *template) {
 // writer renders the requests of one connection into its own buffers.
 type writer struct {
 	script      *script
+	addr        string // where the connection goes
 	main, other *template
 	user        int    // who asks, if it is one of the script's users, else -1
 	id          uint64 // of the room that was joined last
@@ -263,8 +266,9 @@ func newWriter(s *script) (writer, error) {
 	}
 	main, other := s.templates(s.conns, headers)
 	main.owner = number
+	addr := s.addrs[s.conns%len(s.addrs)]
 	s.conns++
-	return writer{script: s, main: main, other: other, user: number}, nil
+	return writer{script: s, addr: addr, main: main, other: other, user: number}, nil
 }
 
 // next returns the request of the ticket, valid until the next call.

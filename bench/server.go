@@ -165,7 +165,7 @@ func (s *server) openRooms(ctx context.Context, n int, progress io.Writer) error
 
 // do has a number of requests answered, all of them with success.
 func (s *server) do(ctx context.Context, c loadConfig, progress io.Writer) error {
-	c.Addr, c.PID, c.Users, c.Key = s.addr, s.pid(), s.users, s.key
+	c.Addr, c.PIDs, c.Users, c.Key = s.addr, []int{s.pid()}, s.users, s.key
 	result, err := load(ctx, c, progress)
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, s.lastWords())
@@ -182,16 +182,21 @@ func namedSessions(sessions int) int { return (sessions + 1) / 2 }
 // settle waits until the process has nothing more to do, such as a checkpoint
 // of what was written last, which would otherwise be charged to the next row.
 func settle(ctx context.Context, pid int) error {
+	return settleBy(ctx, func() (time.Duration, error) { return processorTime(pid) })
+}
+
+// settleBy waits until the processor time that the clock tells stands still.
+func settleBy(ctx context.Context, clock func() (time.Duration, error)) error {
 	deadline := time.Now().Add(quietTimeout)
 	for time.Now().Before(deadline) {
-		before, err := processorTime(pid)
+		before, err := clock()
 		if err != nil {
 			return err
 		}
 		if err := wait(ctx, quietStep); err != nil {
 			return err
 		}
-		after, err := processorTime(pid)
+		after, err := clock()
 		if err != nil {
 			return err
 		}

@@ -20,22 +20,23 @@ import (
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/keyfile"
 	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/postgres"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 )
 
 // keySettings are the server's settings that matter for API keys, and serverKeySettings those for its own.
 var (
-	keySettings       = []string{config.FlagFile, "data-dir"}
-	serverKeySettings = []string{config.FlagFile, "data-dir", "server-key-file"}
+	keySettings       = []string{config.FlagFile, "data-dir", "database-url"}
+	serverKeySettings = []string{config.FlagFile, "data-dir", "database-url", "server-key-file"}
 )
 
 func keyCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "key",
 		Short: "Make, list and revoke API keys",
-		Long: `Make, list and revoke the API keys by which backends are known, in the data directory. A server may run meanwhile:
-it takes new keys, and refuses revoked ones, within a second. The settings are the server's, and are found in the same
-places: flags, PARLEY_* variables, and the file that --config names.`,
+		Long: `Make, list and revoke the API keys by which backends are known, in the data directory or in PostgreSQL. Servers may
+run meanwhile: they take new keys, and refuse revoked ones, within a second. The settings are the server's, and are found
+in the same places: flags, PARLEY_* variables, and the file that --config names.`,
 		Args: cobra.NoArgs,
 	}
 	command.AddCommand(keyCreateCommand(), keyListCommand(), keyRevokeCommand(), keyRotateCommand())
@@ -64,7 +65,7 @@ func keyCreateCommand() *cobra.Command {
 			if err := errors.Join(checkRole(role), session.CheckUser("--name", name)); err != nil {
 				return err
 			}
-			return createKey(command.Context(), command, settings.DataDir, session.Role(role), name)
+			return createKey(command.Context(), command, settings, session.Role(role), name)
 		},
 	}
 	addSettings(command, keySettings)
@@ -85,53 +86,80 @@ func checkRole(role string) error {
 // keyIDLength is the length of a key's id: 50 random bits, to tell keys apart.
 const keyIDLength = 10
 
-func createKey(ctx context.Context, command *cobra.Command, dir string, role session.Role, name string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil { // a key may be made before the server's first start
-		return fmt.Errorf("data directory: %w", err)
+func createKey(ctx context.Context, command *cobra.Command, settings config.Config, role session.Role, name string) error {
+	if settings.DatabaseURL == "" { // a key may be made before the server's first start
+		if err := os.MkdirAll(settings.DataDir, 0o700); err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
 	}
 	text, hash := auth.NewAPIKey()
 	key := session.APIKey{
 		ID: strings.ToLower(rand.Text()[:keyIDLength]), Name: name, Role: role, Hash: hash, CreateTime: session.Now(),
 	}
-	return withKeys(ctx, dir, func(ctx context.Context, keys *sqlite.Keys) error {
+	return withKeys(ctx, settings, func(ctx context.Context, keys apiKeys) error {
 		if err := keys.Create(ctx, key); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintln(command.OutOrStdout(), text); err != nil { // whatever comes later, it is good
 			return fmt.Errorf("the key %s was made, and could not be printed: revoke it: %w", key.ID, err)
 		}
-		noteKey(command.ErrOrStderr(), key, dir, keys.Made())
+		noteKey(command.ErrOrStderr(), key, placeOf(settings), keys.Made())
 		return nil
 	})
 }
 
-// noteKey says which key was made, and where: a server that uses another directory does not take it.
-func noteKey(to io.Writer, key session.APIKey, dir string, madeStore bool) {
+// placeOf says where the keys are: a server that uses another place does not take them.
+func placeOf(settings config.Config) string {
+	if settings.DatabaseURL != "" {
+		return "PostgreSQL database"
+	}
+	dir := settings.DataDir
 	if absolute, err := filepath.Abs(dir); err == nil {
 		dir = absolute
 	}
-	fmt.Fprintf(to, "This is the %s key %s (%s) of the data directory %s. It is shown this once.\n",
-		key.Role, key.ID, printable(key.Name), printable(dir))
+	return "data directory " + printable(dir)
+}
+
+func noteKey(to io.Writer, key session.APIKey, place string, madeStore bool) {
+	fmt.Fprintf(to, "This is the %s key %s (%s) of the %s. It is shown this once.\n", key.Role, key.ID, printable(key.Name), place)
 	if madeStore {
-		fmt.Fprintln(to, "No store was there: a new one was made. If a server is to know the key already, then this is not its directory.")
+		fmt.Fprintln(to, "No store was there: a new one was made. If a server is to know the key already, then this is not its place.")
 	}
 }
 
-// withKeys opens the data directory's keys for what is to be done with them.
-func withKeys(ctx context.Context, dir string, do func(context.Context, *sqlite.Keys) error) error {
-	keys, err := sqlite.OpenKeys(ctx, dir)
+// apiKeys are the API keys of a store of either engine.
+type apiKeys interface {
+	List(ctx context.Context) ([]session.APIKey, error)
+	Create(ctx context.Context, key session.APIKey) error
+	Revoke(ctx context.Context, idOrName string, at session.Time) (session.APIKey, error)
+	Made() bool
+	Close() error
+}
+
+// withKeys opens the keys that the settings name, for what is to be done with them.
+func withKeys(ctx context.Context, settings config.Config, do func(context.Context, apiKeys) error) error {
+	keys, err := openKeys(ctx, settings)
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(ctx, keys), keys.Close())
 }
 
-// withPresentKeys is withKeys for what needs a store that is there: where there is none, none is made.
-func withPresentKeys(ctx context.Context, dir string, do func(context.Context, *sqlite.Keys) error) error {
-	if _, err := os.Stat(filepath.Join(dir, sqlite.FileName)); err != nil {
-		return fmt.Errorf("no server has used this data directory, and no key was made in it: %w", err)
+func openKeys(ctx context.Context, settings config.Config) (apiKeys, error) {
+	if settings.DatabaseURL != "" {
+		return postgres.OpenKeys(ctx, settings.DatabaseURL)
 	}
-	return withKeys(ctx, dir, do)
+	return sqlite.OpenKeys(ctx, settings.DataDir)
+}
+
+// withPresentKeys is withKeys for what needs a store that is there: where there is no file, none is made.
+func withPresentKeys(ctx context.Context, settings config.Config, do func(context.Context, apiKeys) error) error {
+	if settings.DatabaseURL == "" {
+		if _, err := os.Stat(filepath.Join(settings.DataDir, sqlite.FileName)); err != nil {
+			return fmt.Errorf("no server has used this data directory, and no key was made in it: %w", err)
+		}
+	}
+	return withKeys(ctx, settings, do)
 }
 
 func keyListCommand() *cobra.Command {
@@ -145,7 +173,7 @@ func keyListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withPresentKeys(command.Context(), settings.DataDir, func(ctx context.Context, keys *sqlite.Keys) error {
+			return withPresentKeys(command.Context(), settings, func(ctx context.Context, keys apiKeys) error {
 				list, err := keys.List(ctx)
 				if err != nil {
 					return err
@@ -218,7 +246,7 @@ func keyRevokeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withPresentKeys(command.Context(), settings.DataDir, func(ctx context.Context, keys *sqlite.Keys) error {
+			return withPresentKeys(command.Context(), settings, func(ctx context.Context, keys apiKeys) error {
 				key, err := keys.Revoke(ctx, args[0], session.Now())
 				if err != nil {
 					return err
@@ -236,27 +264,38 @@ func keyRotateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "rotate-server",
 		Short: "Add a fresh key to the server's key ring",
-		Long: `Add a fresh key to the server's key ring, the file that --server-key-file names or server.key in the data directory.
-A server takes it at its next start, and makes everything with it from then on; what was made with the keys before stays
-good. Servers that share the ring must be given the new file, and be restarted, together.`,
+		Long: `Add a fresh key to the server's key ring: the file that --server-key-file names, else the ring in PostgreSQL if
+--database-url is given, else server.key in the data directory. A server takes it at its next start, and makes everything
+with it from then on; what was made with the keys before stays good. Servers that share the ring must be given the new
+file, and be restarted, together.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			settings, err := config.Load(command.Flags())
 			if err != nil {
 				return err
 			}
-			path := settings.KeyFile
-			if path == "" {
-				path = filepath.Join(settings.DataDir, keyfile.FileName)
-			}
-			if err := keyfile.Rotate(path); err != nil {
+			ring, err := rotate(command.Context(), settings)
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(command.ErrOrStderr(),
-				"%s has a fresh key. The server takes it at its next start; secretKeys that were set before go on working.\n", path)
+				"%s has a fresh key. The server takes it at its next start; secretKeys that were set before go on working.\n", ring)
 			return nil
 		},
 	}
 	addSettings(command, serverKeySettings)
 	return command
+}
+
+// rotate adds a key to the ring that the settings name, and says which one that is.
+func rotate(ctx context.Context, settings config.Config) (ring string, err error) {
+	switch {
+	case settings.KeyFile != "":
+		return settings.KeyFile, keyfile.Rotate(settings.KeyFile)
+	case settings.DatabaseURL != "":
+		return "The ring in PostgreSQL", postgres.RotateKeys(ctx, settings.DatabaseURL)
+	default:
+		path := filepath.Join(settings.DataDir, keyfile.FileName)
+		return path, keyfile.Rotate(path)
+	}
 }

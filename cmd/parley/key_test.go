@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/parleyhq/parley/internal/keyfile"
+	"github.com/parleyhq/parley/internal/store/pgtest"
+	"github.com/parleyhq/parley/internal/store/postgres"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 )
 
@@ -35,9 +37,9 @@ func mustParley(t *testing.T, args ...string) (stdout, stderr string) {
 }
 
 // listed is what "parley key list --json" prints of each key.
-func listed(t *testing.T, dir string) (keys []keyJSON) {
+func listed(t *testing.T, place ...string) (keys []keyJSON) {
 	t.Helper()
-	stdout, _ := mustParley(t, "key", "list", "--json", "--data-dir", dir)
+	stdout, _ := mustParley(t, append([]string{"key", "list", "--json"}, place...)...)
 	for line := range strings.Lines(stdout) {
 		var key keyJSON
 		if err := json.Unmarshal([]byte(line), &key); err != nil {
@@ -49,29 +51,32 @@ func listed(t *testing.T, dir string) (keys []keyJSON) {
 }
 
 // wantKeyLifecycle makes two keys, and revokes them, by name and by id.
-func wantKeyLifecycle(t *testing.T, dir string) {
+func wantKeyLifecycle(t *testing.T, place ...string) {
 	t.Helper()
-	text, note := mustParley(t, "key", "create", "--role", "service", "--name", "billing", "--data-dir", dir)
+	key := func(args ...string) (stdout, stderr string) {
+		return mustParley(t, append(append([]string{"key"}, args...), place...)...)
+	}
+	text, note := key("create", "--role", "service", "--name", "billing")
 	if lines := strings.Count(text, "\n"); lines != 1 || len(text) < 40 {
 		t.Errorf("it prints %q, want the key and nothing else", text)
 	}
 	if !strings.Contains(note, "billing") || !strings.Contains(note, "once") || strings.Contains(note, strings.TrimSpace(text)) {
 		t.Errorf("it says %q, want which key it is, that it is shown once, and not the key", note)
 	}
-	mustParley(t, "key", "create", "--role", "admin", "--name", `the "boss"`, "--data-dir", dir)
-	keys := listed(t, dir)
+	key("create", "--role", "admin", "--name", `the "boss"`)
+	keys := listed(t, place...)
 	if len(keys) != 2 || keys[0].Name != "billing" || keys[0].Role != "service" || keys[1].Name != `the "boss"` || keys[1].Role != "admin" {
 		t.Fatalf("the keys are %+v", keys)
 	}
 	for _, by := range []string{"billing", keys[1].ID} {
-		mustParley(t, "key", "revoke", by, "--data-dir", dir)
+		key("revoke", by)
 	}
-	for _, key := range listed(t, dir) {
+	for _, key := range listed(t, place...) {
 		if key.RevokeTime == "" || len(key.ID) != keyIDLength || key.CreateTime == "" {
 			t.Errorf("the key is %+v, want it revoked", key)
 		}
 	}
-	table, _ := mustParley(t, "key", "list", "--data-dir", dir)
+	table, _ := key("list")
 	words := strings.Join(strings.Fields(table), " ")
 	if strings.Count(table, "\n") != 3 || !strings.Contains(words, " billing service ") || !strings.Contains(words, ` "the \"boss\"" admin `) {
 		t.Errorf("the table is\n%s", table)
@@ -83,12 +88,12 @@ func wantKeyLifecycle(t *testing.T, dir string) {
 
 func TestKeysWithoutAServer(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	wantKeyLifecycle(t, dir)
+	wantKeyLifecycle(t, "--data-dir", dir)
 	s := startServer(t, dir) // which takes over what the command has made
 	if status, _, err := s.call(http.MethodGet, "", nil); err != nil || status != http.StatusOK {
 		t.Errorf("the server: %d %v", status, err)
 	}
-	if keys := listed(t, dir); len(keys) != 2 {
+	if keys := listed(t, "--data-dir", dir); len(keys) != 2 {
 		t.Errorf("the keys are %+v", keys)
 	}
 }
@@ -96,8 +101,31 @@ func TestKeysWithoutAServer(t *testing.T) {
 func TestKeysBesideAServer(t *testing.T) {
 	dir := t.TempDir()
 	s := startServer(t, dir)
-	wantKeyLifecycle(t, dir)
+	wantKeyLifecycle(t, "--data-dir", dir)
 	s.mustPost("?sessionId=s", draft("s"))
+}
+
+func TestKeysInPostgreSQL(t *testing.T) {
+	wantKeyLifecycle(t, "--database-url", pgtest.Database(t))
+}
+
+func TestTheRingInPostgreSQLIsRotated(t *testing.T) {
+	url := pgtest.Database(t)
+	if _, _, err := parley(t, "key", "rotate-server", "--database-url", url); err == nil {
+		t.Error("a ring that is not there yet is rotated")
+	}
+	before, err := postgres.LoadKeys(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustParley(t, "key", "rotate-server", "--database-url", url)
+	after, err := postgres.LoadKeys(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(before.Newest(), after.Newest()) || !bytes.Equal(before.Fingerprint(), after.Fingerprint()) {
+		t.Error("the ring has no key more, or is another one")
+	}
 }
 
 func TestKeyCommandsRefuse(t *testing.T) {
@@ -129,7 +157,7 @@ func TestKeyCommandsRefuse(t *testing.T) {
 	if files, err := os.ReadDir(empty); err != nil || len(files) > 0 {
 		t.Errorf("%v, %v: a command that was refused made something", files, err)
 	}
-	if keys := listed(t, dir); len(keys) != 1 || keys[0].RevokeTime != "" {
+	if keys := listed(t, "--data-dir", dir); len(keys) != 1 || keys[0].RevokeTime != "" {
 		t.Errorf("the keys are %+v, want the first as it was", keys)
 	}
 }
@@ -149,7 +177,7 @@ func TestAKeyThatCannotBePrinted(t *testing.T) {
 	dir := t.TempDir()
 	var note bytes.Buffer
 	err := run(t.Context(), []string{"key", "create", "--role", "service", "--name", "billing", "--data-dir", dir}, fullWriter, &note)
-	keys := listed(t, dir)
+	keys := listed(t, "--data-dir", dir)
 	if len(keys) != 1 {
 		t.Fatalf("the keys are %+v", keys)
 	}
@@ -200,7 +228,7 @@ func TestKeySettingsFromTheEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PARLEY_DATA_DIR", dir)
 	mustParley(t, "key", "create", "--role", "service", "--name", "billing")
-	if keys := listed(t, dir); len(keys) != 1 {
+	if keys := listed(t, "--data-dir", dir); len(keys) != 1 {
 		t.Errorf("the keys are %+v", keys)
 	}
 }

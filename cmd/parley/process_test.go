@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/followtest"
+	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -39,7 +40,7 @@ func runTests(m *testing.M) int {
 		}
 		return path, err
 	})
-	return m.Run()
+	return pgtest.Tests(m).Run()
 }
 
 // buildBinary builds the server, once.

@@ -21,6 +21,7 @@ import (
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/gate"
 	"github.com/parleyhq/parley/internal/limit"
+	"github.com/parleyhq/parley/internal/natsapi"
 	"github.com/parleyhq/parley/internal/rest"
 	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
@@ -50,17 +51,23 @@ type App struct {
 	keys    *auth.Keys // likewise
 	bus     *natsbus.Bus
 	tail    *tail.Hub
+	api     atomic.Pointer[natsapi.API] // nil: nobody reaches it over NATS
 	streams *rest.Handler
 	rest    *http.Server
 	grpc    *grpc.Server
 	restAt  net.Listener
 	grpcAt  net.Listener
-	accepts atomic.Bool // /readyz
+
+	certificate *certs.Certificate // of the listeners; nil: they speak in the clear
+
+	readiness  *readiness
+	drainDelay time.Duration
+	draining   atomic.Bool // streams are being told to leave
 }
 
 // New opens the store and both listeners. The server answers once Run is called.
 func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err error) {
-	a := &App{log: log}
+	a := &App{log: log, readiness: newReadiness(log), drainDelay: c.DrainDelay}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
@@ -73,6 +80,11 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 	if a.grpcAt, err = listen.Listen(ctx, "tcp", c.GRPCListen); err != nil {
 		return nil, err
 	}
+	if c.TLSCert != "" {
+		if a.certificate, err = certs.Load(c.TLSCert, c.TLSKey, log); err != nil {
+			return nil, err
+		}
+	}
 	keys, err := loadKeys(ctx, c)
 	if err != nil {
 		return nil, err
@@ -81,15 +93,21 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		return nil, err
 	}
 	service := session.NewService(a.store, a.tail, keys)
+	if shared, ok := a.store.(session.Guesses); ok {
+		service.ShareGuesses(shared)
+	}
 	entry, err := a.openGate(ctx, c, service)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.openNATS(c, service, entry); err != nil {
 		return nil, err
 	}
 	a.streams = rest.NewHandler(rest.Config{
 		Service: service,
 		Gate:    entry,
 		Log:     log,
-		Ready:   a.accepts.Load,
+		Ready:   a.readiness.ready,
 		Origins: c.CORSOrigins,
 	})
 	a.rest = &http.Server{
@@ -102,15 +120,13 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err er
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	var options []grpc.ServerOption
-	if c.TLSCert != "" {
-		certificate, err := certs.Load(c.TLSCert, c.TLSKey, log)
-		if err != nil {
-			return nil, err
-		}
-		a.rest.TLSConfig = certificate.Config()
-		options = append(options, grpc.Creds(credentials.NewTLS(certificate.Config())))
+	if a.certificate != nil {
+		a.rest.TLSConfig = a.certificate.Config()
+		options = append(options, grpc.Creds(credentials.NewTLS(a.certificate.Config())))
 	}
-	a.grpc = rpc.NewServer(rpc.Config{Service: service, Gate: entry, Log: log, Ready: a.accepts.Load}, options...)
+	a.grpc = rpc.NewServer(rpc.Config{
+		Service: service, Gate: entry, Log: log, Health: a.readiness.health, Draining: a.draining.Load,
+	}, options...)
 	return a, nil
 }
 
@@ -127,7 +143,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 	if c.Auth == "dev" {
 		return gate.New(settings), nil
 	}
-	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: service.RevokeKey, Log: a.log}); err != nil {
+	if a.keys, err = auth.NewKeys(ctx, a.store, auth.KeysOptions{Revoked: a.revoke(service), Log: a.log}); err != nil {
 		return nil, fmt.Errorf("API keys: %w", err)
 	}
 	a.tokens, err = auth.NewJWT(ctx, auth.JWTConfig{
@@ -138,7 +154,7 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		Issuer:        c.JWT.Issuer,
 		Audience:      c.JWT.Audience,
 		Keys:          a.keys,
-		Revoked:       service.RevokeKey,
+		Revoked:       a.revoke(service),
 		Restored:      service.RestoreKey,
 		Log:           a.log,
 	})
@@ -179,6 +195,9 @@ func (a *App) abandon(ctx context.Context) error {
 	if a.tail != nil {
 		a.tail.Close()
 	}
+	if api := a.api.Load(); api != nil {
+		errs = append(errs, api.Close(ctx))
+	}
 	if a.bus != nil {
 		errs = append(errs, a.bus.Close(ctx))
 	}
@@ -196,9 +215,13 @@ func (a *App) Addr() string { return a.restAt.Addr().String() }
 // GRPCAddr is the address of the gRPC listener.
 func (a *App) GRPCAddr() string { return a.grpcAt.Addr().String() }
 
-// Run serves until the context ends or a part fails; then it drains: readiness is taken back, what was accepted is
-// answered, and the store is closed. It returns nil after an orderly end.
+// Run serves until the context ends or a part fails; then it drains: readiness is taken back, and for the drain delay
+// nothing else happens, so that balancers notice; streams are told to leave, what was accepted is answered, and the store
+// is closed. It returns nil after an orderly end.
 func (a *App) Run(ctx context.Context) error {
+	if err := a.startNATS(ctx); err != nil {
+		return errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
+	}
 	group, groupContext := errgroup.WithContext(ctx)
 	scheme, serveREST := "http://", a.rest.Serve
 	if a.rest.TLSConfig != nil {
@@ -216,19 +239,30 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	if store, ok := a.store.(pinger); ok {
+		group.Go(func() error {
+			a.readiness.watch(groupContext, store)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-groupContext.Done()
+		a.readiness.leave()
+		if ctx.Err() != nil && a.drainDelay > 0 { // else a part has failed
+			a.log.Info("not ready any more", "drainDelay", a.drainDelay)
+			<-time.After(a.drainDelay)
+		}
 		return a.stop(context.WithoutCancel(ctx))
 	})
-	a.accepts.Store(true)
-	a.log.Info("ready", "rest", scheme+a.Addr(), "grpc", a.GRPCAddr())
+	a.readiness.begin()
+	a.log.Info("ready", append([]any{"rest", scheme + a.Addr(), "grpc", a.GRPCAddr()}, a.natsAddress()...)...)
 	return group.Wait()
 }
 
 // stop ends the parts in their order, each within its deadline.
 func (a *App) stop(ctx context.Context) error {
 	a.log.Info("draining")
-	a.accepts.Store(false)
+	a.draining.Store(true)
 	servers, cancel := context.WithTimeout(ctx, serversDeadline)
 	defer cancel()
 	a.tail.Drain() // streams tell their clients, and end
@@ -236,6 +270,12 @@ func (a *App) stop(ctx context.Context) error {
 	defer cancelStreams()
 	if err := a.streams.Drain(streams); err != nil {
 		a.log.Warn("draining the streams", "error", err)
+	}
+	api := a.api.Load()
+	if api != nil {
+		if err := api.Drain(servers); err != nil {
+			a.log.Warn("draining the API over NATS", "error", err)
+		}
 	}
 	grpcDone := make(chan struct{})
 	go func() {
@@ -254,6 +294,9 @@ func (a *App) stop(ctx context.Context) error {
 	a.closeGate()
 	err = errors.Join(err, a.store.Close(store))
 	a.tail.Close()
+	if api != nil {
+		err = errors.Join(err, api.Close(store))
+	}
 	err = errors.Join(err, a.bus.Close(store))
 	a.log.Info("stopped")
 	return err

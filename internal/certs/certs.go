@@ -3,6 +3,7 @@ package certs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -44,6 +45,20 @@ func Load(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c.use(pair)
 	c.warn()
 	return c, nil
+}
+
+// LoadAuthorities reads the certificates of authorities that others' certificates are to come from, in PEM. An error names
+// the file.
+func LoadAuthorities(file string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("%s: holds no certificate in PEM", file)
+	}
+	return authorities, nil
 }
 
 // Config is how a listener serves the certificate. Each call returns one that the caller may change.

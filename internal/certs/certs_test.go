@@ -284,3 +284,28 @@ func TestErrorsNameTheFileAndNothingOfItsContent(t *testing.T) {
 		})
 	}
 }
+
+func TestAuthoritiesAreOfAFileWithCertificates(t *testing.T) {
+	dir := t.TempDir()
+	chain, key := pair(t, "one.example")
+	good, bad := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")
+	write(t, good, chain)
+	write(t, bad, key)
+	authorities, err := LoadAuthorities(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(chain)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certificate.Verify(x509.VerifyOptions{Roots: authorities}); err != nil {
+		t.Error(err)
+	}
+	for _, file := range []string{bad, filepath.Join(dir, "missing.pem")} {
+		if _, err := LoadAuthorities(file); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("LoadAuthorities(%s) = %v, want an error that names the file", file, err)
+		}
+	}
+}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -24,22 +26,23 @@ import (
 // Config is everything that can be set. The names are those of the flags; of a variable, "PARLEY_" and the name in
 // capitals with underscores; of the file, the name.
 type Config struct {
-	Listen      string   `koanf:"listen"`
-	GRPCListen  string   `koanf:"grpc-listen"`
-	DataDir     string   `koanf:"data-dir"`
-	DatabaseURL string   `koanf:"database-url"`
-	KeyFile     string   `koanf:"server-key-file"`
-	NATS        NATS     `koanf:",squash"`
-	Auth        string   `koanf:"auth"`
-	JWT         JWT      `koanf:",squash"`
-	Limits      Limits   `koanf:",squash"`
-	TLSCert     string   `koanf:"tls-cert"`
-	TLSKey      string   `koanf:"tls-key"`
-	CORSOrigins []string `koanf:"cors-origin"`
-	Proxies     []string `koanf:"trusted-proxy"`
-	Audit       string   `koanf:"audit"`
-	LogLevel    string   `koanf:"log-level"`
-	LogFormat   string   `koanf:"log-format"`
+	Listen      string        `koanf:"listen"`
+	GRPCListen  string        `koanf:"grpc-listen"`
+	DataDir     string        `koanf:"data-dir"`
+	DatabaseURL string        `koanf:"database-url"`
+	KeyFile     string        `koanf:"server-key-file"`
+	NATS        NATS          `koanf:",squash"`
+	Auth        string        `koanf:"auth"`
+	JWT         JWT           `koanf:",squash"`
+	Limits      Limits        `koanf:",squash"`
+	TLSCert     string        `koanf:"tls-cert"`
+	TLSKey      string        `koanf:"tls-key"`
+	CORSOrigins []string      `koanf:"cors-origin"`
+	Proxies     []string      `koanf:"trusted-proxy"`
+	DrainDelay  time.Duration `koanf:"drain-delay"`
+	Audit       string        `koanf:"audit"`
+	LogLevel    string        `koanf:"log-level"`
+	LogFormat   string        `koanf:"log-format"`
 }
 
 // NATS says how nodes tell one another what happens, and how NATS clients reach the API: over servers elsewhere (URL), or
@@ -69,8 +72,8 @@ type JWT struct {
 	Audience      string `koanf:"jwt-audience"`
 }
 
-// Limits bound what one user, and one address, may ask of the server. 0: no limit. Rates are a second; twice as much may
-// come at once.
+// Limits bound what one user, and one address, may ask of this server; of several nodes each counts for itself, but for the
+// sessions that exist. 0: no limit. Rates are a second; twice as much may come at once.
 type Limits struct {
 	Requests  int `koanf:"limit-requests"`  // of a user, all together
 	Creates   int `koanf:"limit-creates"`   // of a user
@@ -104,11 +107,11 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, or kept in PostgreSQL; made if need be")
 	flags.String("nats-url", "", "NATS servers by which nodes tell one another, with commas between; default: one inside of the process")
 	flags.String("nats-creds", "", "file with the credentials for --nats-url")
-	flags.String("nats-ca", "", "file with the certificates that --nats-url is trusted by, in PEM; default: the system's")
+	flags.String("nats-ca", "", "file with the authorities of the certificates at --nats-url or --nats-routes, in PEM; default: the system's")
 	flags.String("nats-cert", "", "file with our certificate for --nats-url, in PEM")
 	flags.String("nats-key", "", "file with that certificate's private key, in PEM")
 	flags.Bool("nats-api", false, "answer API requests on --nats-url, as --nats-listen does anyway")
-	flags.Bool("nats-mirror", false, "publish events in clear on --nats-url, whose own permissions say who reads them; --nats-listen does so anyway")
+	flags.Bool("nats-mirror", false, "with --nats-api: publish events in the clear on --nats-url, whose own permissions say who reads them; --nats-listen does so anyway")
 	flags.String("nats-listen", "", "address where the server inside of the process takes NATS clients; default: nowhere")
 	flags.String("nats-leaf", "", "address where it takes leaf nodes; default: nowhere")
 	flags.String("nats-cluster", "", "address where it takes the servers of other nodes, to make one cluster; default: nowhere")
@@ -120,17 +123,18 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("jwt-jwks-file", "", "file with the JSON Web Key Set of the tokens; read again when it changes")
 	flags.String("jwt-issuer", "", "iss that tokens must have; default: any")
 	flags.String("jwt-audience", "", "aud that tokens must have; default: any")
-	flags.String("tls-cert", "", "file with the certificate chain of both listeners, in PEM; read again when it changes")
+	flags.String("tls-cert", "", "file with the certificate chain of all listeners, in PEM; read again when it changes")
 	flags.String("tls-key", "", "file with the certificate's private key, in PEM")
-	flags.Int("limit-requests", 200, "requests a second of a user; 0: no limit. No limit holds under --auth dev")
-	flags.Int("limit-creates", 20, "sessions that a user creates a second; 0: no limit")
-	flags.Int("limit-publishes", 100, "messages that a user publishes a second; 0: no limit")
-	flags.Int("limit-streams", 20, "streams that a user opens a second; 0: no limit")
-	flags.Int("limit-address", 2000, "requests a second of an address, whoever asks; 0: no limit")
-	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist; 0: no limit")
+	flags.Int("limit-requests", 200, "requests a second of a user to this server; 0: no limit. No limit holds under --auth dev")
+	flags.Int("limit-creates", 20, "sessions that a user creates a second on this server; 0: no limit")
+	flags.Int("limit-publishes", 100, "messages that a user publishes a second on this server; 0: no limit")
+	flags.Int("limit-streams", 20, "streams that a user opens a second on this server; 0: no limit")
+	flags.Int("limit-address", 2000, "requests a second of an address to this server, whoever asks; 0: no limit")
+	flags.Int("quota-sessions", 10_000, "sessions of a user's making that may exist, whichever node made them; 0: no limit")
 	flags.Int("quota-streams", 100, "streams that a user may have open on this server; 0: no limit")
 	flags.Int("quota-bytes", 16<<20, "bytes of a user's request bodies that this server handles at a time; 0: no limit")
 	flags.StringSlice(flagProxies, nil, "network whose X-Forwarded-For is believed, such as 10.0.0.0/8; may repeat")
+	flags.Duration("drain-delay", 0, "how long a server that is told to stop goes on while /readyz says that it is not ready, such as 5s: for balancers to notice")
 	flags.String("audit", "", "record of changes and denials: log or off; default: off under --auth dev, else log")
 	flags.StringSlice(flagOrigins, nil, "web origin whose pages may change things, besides our own; may repeat")
 	flags.String("log-level", "info", "debug, info, warn or error")
@@ -195,22 +199,32 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("--auth must be dev or jwt"))
 	}
 	errs = append(errs, c.checkDatabase(), c.NATS.check(), c.JWT.check(), c.Limits.check(), checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
-	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
-		errs = append(errs, errors.New("--audit must be log or off"))
-	}
+	errs = append(errs, c.checkRunning())
 	if _, err := c.TrustedProxies(); err != nil {
 		errs = append(errs, err)
+	}
+	for _, origin := range c.CORSOrigins {
+		if origin != "*" || c.Auth != "jwt" {
+			errs = append(errs, checkOrigin(origin))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRunning looks at what the server tells, and how it stops.
+func (c *Config) checkRunning() error {
+	var errs []error
+	if c.DrainDelay < 0 {
+		errs = append(errs, errors.New("--drain-delay must not be negative"))
+	}
+	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
+		errs = append(errs, errors.New("--audit must be log or off"))
 	}
 	if _, err := c.Level(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, errors.New("--log-format must be text or json"))
-	}
-	for _, origin := range c.CORSOrigins {
-		if origin != "*" || c.Auth != "jwt" {
-			errs = append(errs, checkOrigin(origin))
-		}
 	}
 	return errors.Join(errs...)
 }
@@ -231,8 +245,14 @@ func (c *Config) checkDatabase() error {
 func (n *NATS) check() error {
 	own := n.Listen != "" || n.Leaf != "" || n.Cluster != "" || len(n.Routes) > 0
 	var errs []error
-	if n.URL == "" && (n.Creds != "" || n.CA != "" || n.Cert != "" || n.API || n.Mirror) {
-		errs = append(errs, errors.New("--nats-creds, --nats-ca, --nats-cert, --nats-api and --nats-mirror need --nats-url"))
+	if n.URL == "" && (n.Creds != "" || n.Cert != "" || n.API) {
+		errs = append(errs, errors.New("--nats-creds, --nats-cert and --nats-api need --nats-url"))
+	}
+	if n.Mirror && !n.API {
+		errs = append(errs, errors.New("--nats-mirror needs --nats-api"))
+	}
+	if n.URL == "" && n.Cluster == "" && n.CA != "" {
+		errs = append(errs, errors.New("--nats-ca needs --nats-url or --nats-cluster"))
 	}
 	if n.URL != "" && own {
 		errs = append(errs, errors.New("--nats-url: --nats-listen, --nats-leaf, --nats-cluster and --nats-routes are of the server inside of the process"))
@@ -246,9 +266,9 @@ func (n *NATS) check() error {
 			break
 		}
 	}
-	for _, text := range n.Routes {
-		if u, err := url.Parse(text); err != nil || u.Host == "" || u.User != nil {
-			errs = append(errs, errors.New("--nats-routes: must be a URL such as nats://host:6222, without a password: nodes know one another by their server key"))
+	for _, route := range n.RouteAddresses() {
+		if host, port, err := net.SplitHostPort(route); err != nil || host == "" || port == "" || strings.ContainsAny(route, "@/") {
+			errs = append(errs, errors.New("--nats-routes: must be like nats://host:6222, without a password: nodes know one another by their server key"))
 			break
 		}
 	}
@@ -282,6 +302,15 @@ func (n *NATS) URLs() []string {
 		urls[i] = strings.TrimSpace(urls[i])
 	}
 	return urls
+}
+
+// RouteAddresses are the hosts and ports of --nats-routes.
+func (n *NATS) RouteAddresses() []string {
+	addresses := make([]string, len(n.Routes))
+	for i, route := range n.Routes {
+		addresses[i] = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(route), "nats://"), "nats-route://")
+	}
+	return addresses
 }
 
 func (j *JWT) check() error {

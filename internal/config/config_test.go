@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -95,7 +96,7 @@ var everySetting = map[string]settings{
 			"limit-requests": "1", "limit-creates": "2", "limit-publishes": "3", "limit-streams": "4", "limit-address": "5",
 			"quota-sessions": "6", "quota-streams": "7", "quota-bytes": "8",
 			"cors-origin": "https://a.example,https://b.example:8443", "trusted-proxy": "10.0.0.0/8,::1", "audit": "off",
-			"log-level": "debug", "log-format": "json",
+			"drain-delay": "7s", "log-level": "debug", "log-format": "json",
 		},
 		Config{
 			Listen: "localhost:1", GRPCListen: "[::1]:2", DataDir: "/d", KeyFile: "/k", Auth: "jwt",
@@ -107,7 +108,7 @@ var everySetting = map[string]settings{
 				Requests: 1, Creates: 2, Publishes: 3, Streams: 4, Address: 5, Sessions: 6, OpenStreams: 7, BytesInFlight: 8,
 			},
 			CORSOrigins: []string{"https://a.example", "https://b.example:8443"}, Proxies: []string{"10.0.0.0/8", "::1"},
-			Audit: "off", LogLevel: "debug", LogFormat: "json",
+			DrainDelay: 7 * time.Second, Audit: "off", LogLevel: "debug", LogFormat: "json",
 		},
 	},
 	"a NATS server of our own": {
@@ -257,15 +258,20 @@ func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 		"a database that is no URL":  {"", []string{"--database-url=host=h password=p"}, "--database-url"},
 		"credentials for no NATS":    {"", []string{"--nats-creds=/c"}, "--nats-url"},
 		"an API for no NATS":         {"", []string{"--nats-api"}, "--nats-url"},
+		"a mirror without the API":   {"", []string{"--nats-url=nats://h", "--nats-mirror"}, "--nats-api"},
 		"NATS here and there":        {"", []string{"--nats-url=nats://h", "--nats-listen=127.0.0.1:1"}, "--nats-listen"},
 		"a NATS URL without host":    {"", []string{"--nats-url=nats://a,h"}, "--nats-url"},
 		"a certificate for NATS":     {"", []string{"--nats-url=nats://h", "--nats-cert=/c"}, "--nats-key"},
 		"routes without a cluster":   {"", []string{"--nats-routes=nats://h:1"}, "--nats-cluster"},
+		"a route without a port":     {"", []string{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://h"}, "--nats-routes"},
+		"authorities of nobody":      {"", []string{"--nats-ca=/c"}, "--nats-ca"},
 		"a route with a password":    {"", []string{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://u:p@h:1"}, "--nats-routes"},
 		"NATS clients from anywhere": {"", []string{"--nats-listen=0.0.0.0:4222"}, "--nats-listen"},
 		"leaf nodes from anywhere":   {"", []string{"--nats-leaf=:7422"}, "--nats-leaf"},
 		"a cluster of anyone":        {"", []string{"--nats-cluster=:6222"}, "--nats-cluster"},
 		"everyone on a NATS":         {"", []string{"--nats-url=nats://127.0.0.1,nats://h", "--nats-api"}, "--nats-api"},
+		"a negative delay":           {"", []string{"--drain-delay=-1s"}, "--drain-delay"},
+		"a delay without a unit":     {"drain-delay: five", nil, "drain-delay"},
 		"an unknown audit":           {"", []string{"--audit=yes"}, "--audit"},
 		"a bad one from the file":    {"cors-origin: [\"*\"]", nil, "--cors-origin"},
 	} {

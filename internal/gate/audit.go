@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
 	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/fault"
@@ -65,7 +66,7 @@ func (c *Call) attributes(allowed bool, reason string, leftOut int) []slog.Attr 
 	}
 	attributes = append(attributes,
 		slog.String("session", clip(c.Session)),
-		slog.String("remote", c.Remote.String()),
+		slog.String("remote", addressText(c.Remote)),
 		slog.Bool("allowed", allowed),
 	)
 	if reason != "" {
@@ -75,6 +76,14 @@ func (c *Call) attributes(allowed bool, reason string, leftOut int) []slog.Attr 
 		attributes = append(attributes, slog.Int("leftOut", leftOut))
 	}
 	return attributes
+}
+
+// addressText is the address; empty if it is not known, as of a request over NATS.
+func addressText(address netip.Addr) string {
+	if !address.IsValid() {
+		return ""
+	}
+	return address.String()
 }
 
 // denies tells whether a fault says that the caller may not, or not now: also that there is no session that it may

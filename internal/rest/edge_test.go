@@ -227,7 +227,7 @@ func (b slowBody) Read([]byte) (int, error) {
 
 func TestBodiesInFlightAreBoundedUntilTheyAreAnswered(t *testing.T) {
 	handler := handlerOf(errFromTheStore, Config{Gate: gate.New(gate.Config{
-		Auth: bearers{}, Limits: limit.New(limit.Config{BytesInFlight: maxBody + 10}),
+		Auth: bearers{}, Limits: limit.New(limit.Config{BytesInFlight: gate.MaxBody + 10}),
 	})})
 	body := slowBody{make(chan struct{}), make(chan struct{})}
 	slow := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost"+sessionsPath+"/s/join", body)

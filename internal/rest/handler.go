@@ -27,7 +27,7 @@ type Config struct {
 	Gate    *gate.Gate
 	Log     *slog.Logger
 
-	// Ready tells whether the server takes new work: what /readyz answers.
+	// Ready tells whether the server is to be given work: what /readyz answers. It answers requests anyway.
 	Ready func() bool
 
 	// Origins are the web origins, besides our own host, whose pages may read answers and change things; "*": all.
@@ -140,7 +140,7 @@ func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
 		answerText(w, http.StatusOK, "ready\n")
 		return
 	}
-	answerText(w, http.StatusServiceUnavailable, "draining\n")
+	answerText(w, http.StatusServiceUnavailable, "not ready\n")
 }
 
 func answerText(w http.ResponseWriter, status int, text string) {

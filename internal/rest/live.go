@@ -12,7 +12,7 @@ func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, call *gate
 	if err != nil {
 		return err
 	}
-	request, err := readBodyIfAny(call, r, maxBody, session.DecodeJoin)
+	request, err := readBodyIfAny(call, r, gate.MaxBody, session.DecodeJoin)
 	if err != nil {
 		return err
 	}
@@ -25,16 +25,7 @@ func (h *handler) joinSession(w http.ResponseWriter, r *http.Request, call *gate
 	if err != nil {
 		return err
 	}
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = append(b.bytes, `{"session":`...)
-	b.bytes = result.Record.AppendJSON(b.bytes, "")
-	b.bytes = append(b.bytes, `,"member":`...)
-	b.bytes = result.Member.AppendJSON(b.bytes)
-	b.bytes = append(b.bytes, `,"cursor":"`...)
-	b.bytes = result.Cursor.Append(b.bytes)
-	b.bytes = append(b.bytes, `"}`...)
-	answer(w, b.bytes)
+	answerWith(w, result.AppendJSON)
 	return nil
 }
 
@@ -43,7 +34,7 @@ func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, call *gat
 	if err != nil {
 		return err
 	}
-	request, err := readBodyIfAny(call, r, maxBody, session.DecodeLeave)
+	request, err := readBodyIfAny(call, r, gate.MaxBody, session.DecodeLeave)
 	if err != nil {
 		return err
 	}
@@ -56,12 +47,7 @@ func (h *handler) leaveSession(w http.ResponseWriter, r *http.Request, call *gat
 	if err != nil {
 		return err
 	}
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = append(b.bytes, `{"session":`...)
-	b.bytes = record.AppendJSON(b.bytes, "")
-	b.bytes = append(b.bytes, '}')
-	answer(w, b.bytes)
+	answerWith(w, func(b []byte) []byte { return session.AppendLeftJSON(b, record) })
 	return nil
 }
 
@@ -70,7 +56,7 @@ func (h *handler) createTicket(w http.ResponseWriter, r *http.Request, call *gat
 	if err != nil {
 		return err
 	}
-	request, err := readBodyIfAny(call, r, maxBody, session.DecodeCreateTicket)
+	request, err := readBodyIfAny(call, r, gate.MaxBody, session.DecodeCreateTicket)
 	if err != nil {
 		return err
 	}
@@ -82,10 +68,7 @@ func (h *handler) createTicket(w http.ResponseWriter, r *http.Request, call *gat
 	if err != nil {
 		return err
 	}
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = session.AppendTicketJSON(b.bytes, ticket, expire)
-	answer(w, b.bytes)
+	answerWith(w, func(b []byte) []byte { return session.AppendTicketJSON(b, ticket, expire) })
 	return nil
 }
 
@@ -94,7 +77,7 @@ func (h *handler) publishMessage(w http.ResponseWriter, r *http.Request, call *g
 	if err != nil {
 		return err
 	}
-	request, err := readBody(call, r, maxPublishBody, session.DecodePublish)
+	request, err := readBody(call, r, gate.MaxPublishBody, session.DecodePublish)
 	if err != nil {
 		return err
 	}
@@ -107,23 +90,8 @@ func (h *handler) publishMessage(w http.ResponseWriter, r *http.Request, call *g
 	if err != nil {
 		return err
 	}
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = append(b.bytes, '{')
-	b.bytes = appendPublished(b.bytes, event)
-	b.bytes = append(b.bytes, '}')
-	answer(w, b.bytes)
+	answerWith(w, func(b []byte) []byte { return session.AppendPublishedJSON(b, event) })
 	return nil
-}
-
-// appendPublished appends the members of an object that say what became of a message.
-func appendPublished(b []byte, event *session.Event) []byte {
-	b = append(b, `"acknowledgment":"`...)
-	if cursor, stored := event.Cursor(); stored {
-		b = cursor.Append(b)
-	}
-	b = append(b, `","message":`...)
-	return event.AppendPayload(b)
 }
 
 func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, call *gate.Call) error {
@@ -134,10 +102,7 @@ func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, call *gate.
 	if err != nil {
 		return err
 	}
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = event.AppendPayload(b.bytes)
-	answer(w, b.bytes)
+	answerWith(w, event.AppendPayload)
 	return nil
 }
 
@@ -156,7 +121,7 @@ func (h *handler) listMessages(w http.ResponseWriter, r *http.Request, call *gat
 	if err != nil {
 		return err
 	}
-	answerPage(w, "messages", page.Events, (*session.Event).AppendPayload, page.NextPageToken)
+	answerWith(w, page.AppendJSON)
 	return nil
 }
 
@@ -175,6 +140,6 @@ func (h *handler) listMembers(w http.ResponseWriter, r *http.Request, call *gate
 	if err != nil {
 		return err
 	}
-	answerPage(w, "members", page.Members, session.MemberState.AppendJSON, page.NextPageToken)
+	answerWith(w, page.AppendJSON)
 	return nil
 }

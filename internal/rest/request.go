@@ -17,12 +17,6 @@ import (
 
 const contentJSON = "application/json"
 
-// How large a body may be. That of a publish has room for the largest content in base64, and for what is around it.
-const (
-	maxBody        = 1 << 20
-	maxPublishBody = session.MaxMessageBytes*3/2 + 64<<10
-)
-
 // readBody reads the request's body, and decodes it into something that holds nothing of the buffer. The body counts as in
 // flight until the call ends.
 func readBody[T any](call *gate.Call, r *http.Request, most int, decode func(body []byte) (*T, error)) (*T, error) {

@@ -25,7 +25,7 @@ func TestABodyIsReadWholeHoweverItComes(t *testing.T) {
 			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", reader)
 			request.ContentLength = -1
 			var b buffer
-			if err := b.read(request, maxBody); err != nil || string(b.bytes) != whole {
+			if err := b.read(request, gate.MaxBody); err != nil || string(b.bytes) != whole {
 				t.Errorf("read %d bytes, %v; want %d", len(b.bytes), err, len(whole))
 			}
 		})
@@ -42,7 +42,7 @@ func TestABodyThatFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", iotest.ErrReader(test.err))
-			if err := new(buffer).read(request, maxBody); !fault.Is(err, test.kind) {
+			if err := new(buffer).read(request, gate.MaxBody); !fault.Is(err, test.kind) {
 				t.Errorf("read = %v, want kind %d", err, test.kind)
 			}
 		})
@@ -108,7 +108,7 @@ func TestABodyThatMayBeLeftOut(t *testing.T) {
 			if test.contentType != "" {
 				request.Header.Set("Content-Type", test.contentType)
 			}
-			got, err := readBodyIfAny(call, request, maxBody, decode)
+			got, err := readBodyIfAny(call, request, gate.MaxBody, decode)
 			if test.kind != 0 {
 				if !fault.Is(err, test.kind) {
 					t.Errorf("%v, want kind %d", err, test.kind)

@@ -13,7 +13,7 @@ func (h *handler) createSession(w http.ResponseWriter, r *http.Request, call *ga
 	if err != nil {
 		return err
 	}
-	draft, err := readBody(call, r, maxBody, session.DecodeDraft)
+	draft, err := readBody(call, r, gate.MaxBody, session.DecodeDraft)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (h *handler) createSession(w http.ResponseWriter, r *http.Request, call *ga
 		return err
 	}
 	call.Session = result.Record.ID
-	answerResult(w, result)
+	answerWith(w, result.AppendJSON)
 	return nil
 }
 
@@ -39,7 +39,7 @@ func (h *handler) getSession(w http.ResponseWriter, r *http.Request, call *gate.
 	if err != nil {
 		return err
 	}
-	answerResult(w, session.Result{Record: record})
+	answerWith(w, session.Result{Record: record}.AppendJSON)
 	return nil
 }
 
@@ -52,8 +52,7 @@ func (h *handler) listSessions(w http.ResponseWriter, r *http.Request, call *gat
 	if err != nil {
 		return err
 	}
-	item := func(record *session.Record, b []byte) []byte { return record.AppendJSON(b, "") }
-	answerPage(w, "sessions", page.Records, item, page.NextPageToken)
+	answerWith(w, page.AppendJSON)
 	return nil
 }
 
@@ -81,7 +80,7 @@ func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, call *ga
 	if err != nil {
 		return err
 	}
-	draft, err := readBody(call, r, maxBody, session.DecodeDraft)
+	draft, err := readBody(call, r, gate.MaxBody, session.DecodeDraft)
 	if err != nil {
 		return err
 	}
@@ -94,7 +93,7 @@ func (h *handler) updateSession(w http.ResponseWriter, r *http.Request, call *ga
 	if err != nil {
 		return err
 	}
-	answerResult(w, result)
+	answerWith(w, result.AppendJSON)
 	return nil
 }
 
@@ -118,29 +117,11 @@ func (h *handler) deleteSession(w http.ResponseWriter, r *http.Request, call *ga
 // headerJSON is shared by all answers, which saves making one for each.
 var headerJSON = []string{contentJSON}
 
-func answerResult(w http.ResponseWriter, result session.Result) {
+// answerWith answers with the JSON that the function appends.
+func answerWith(w http.ResponseWriter, appendJSON func(b []byte) []byte) {
 	b := buffers.Get().(*buffer)
 	defer b.release()
-	b.bytes = result.AppendJSON(b.bytes)
-	answer(w, b.bytes)
-}
-
-// answerPage answers with a page of a list.
-func answerPage[T any](w http.ResponseWriter, name string, items []T, appendJSON func(item T, b []byte) []byte, next string) {
-	b := buffers.Get().(*buffer)
-	defer b.release()
-	b.bytes = append(b.bytes, `{"`...)
-	b.bytes = append(b.bytes, name...)
-	b.bytes = append(b.bytes, `":[`...)
-	for i, item := range items {
-		if i > 0 {
-			b.bytes = append(b.bytes, ',')
-		}
-		b.bytes = appendJSON(item, b.bytes)
-	}
-	b.bytes = append(b.bytes, `],"nextPageToken":"`...)
-	b.bytes = append(b.bytes, next...)
-	b.bytes = append(b.bytes, `"}`...)
+	b.bytes = appendJSON(b.bytes)
 	answer(w, b.bytes)
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/gate"
+	"github.com/parleyhq/parley/internal/rpc"
 	"github.com/parleyhq/parley/internal/session"
 )
 
@@ -158,7 +160,7 @@ func (s *socketConn) read(upgraded *gws.Conn) {
 
 func newUpgrader() *gws.Upgrader {
 	return gws.NewUpgrader(socketEvents{}, &gws.ServerOption{
-		ReadMaxPayloadSize: maxPublishBody,
+		ReadMaxPayloadSize: gate.MaxPublishBody,
 		ReadBufferSize:     socketBuffer,
 		CheckUtf8Enabled:   true,
 		Recovery:           gws.Recovery,
@@ -234,7 +236,7 @@ func (s *socketConn) published(answer []byte, call *gate.Call, frame []byte) ([]
 	answer = append(answer, `{"ack":{"requestId":"`...)
 	answer = append(answer, request.RequestID...)
 	answer = append(answer, `",`...)
-	answer = appendPublished(answer, event)
+	answer = session.AppendPublished(answer, event)
 	return append(answer, `}}`...), nil
 }
 
@@ -253,13 +255,14 @@ func requestIDIn(frame []byte) string {
 
 // appendRefusal appends what is wrong.
 func (s *socketConn) appendRefusal(answer []byte, call *gate.Call, requestID string, err error) []byte {
-	f := s.handler.shown(s.stream.owner.ctx, call.ID, "websocket", call.Session, err)
+	f := gate.Shown(s.stream.owner.ctx, s.handler.Log, call.ID, err,
+		slog.String("method", "websocket"), slog.String("path", call.Session))
 	encoded, err := json.Marshal(struct {
-		RequestID string    `json:"requestId"`
-		Error     errorJSON `json:"error"`
-	}{requestID, errorOf(f)})
+		RequestID string        `json:"requestId"`
+		Error     rpc.ErrorJSON `json:"error"`
+	}{requestID, rpc.ErrorOf(f)})
 	if err != nil {
-		return append(answer, internalError...)
+		return append(answer, rpc.InternalErrorJSON...)
 	}
 	return append(answer, encoded...)
 }

@@ -2,6 +2,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,13 +31,16 @@ type Config struct {
 	Gate    *gate.Gate
 	Log     *slog.Logger
 
-	// Ready tells whether the server takes new work; nil: always. When it does not any more, streams whose clients do not
-	// take what is sent are not waited for.
-	Ready func() bool
+	// Health is what the health service answers; nil: that all is well.
+	Health *health.Server
+
+	// Draining tells whether the server goes away; nil: never. Then streams whose clients do not take what is sent are not
+	// waited for.
+	Draining func() bool
 }
 
 // maxMessage is how large a request may be: as a body over HTTP.
-const maxMessage = 1 << 20
+const maxMessage = gate.MaxBody
 
 // maxStreams is how many calls a connection may have open.
 const maxStreams = 1000
@@ -77,7 +81,7 @@ func newServer(config Config, timing timing, options ...grpc.ServerOption) *grpc
 	)...)
 	registrar := registrar{server, edge}
 	conversationv1.RegisterSessionServiceServer(registrar, &sessions{service: config.Service})
-	healthv1.RegisterHealthServer(registrar, health.NewServer())
+	healthv1.RegisterHealthServer(registrar, cmp.Or(config.Health, health.NewServer()))
 	reflection.Register(registrar)
 	return server
 }
@@ -126,7 +130,7 @@ type edge struct {
 }
 
 // draining tells whether the server goes away.
-func (e *edge) draining() bool { return e.Ready != nil && !e.Ready() }
+func (e *edge) draining() bool { return e.Draining != nil && e.Draining() }
 
 type callKey struct{}
 
@@ -191,15 +195,5 @@ func (e *edge) settle(ctx context.Context, call *gate.Call, method string, panic
 	if _, ok := status.FromError(err); ok { // gRPC's own services know their own statuses
 		return err
 	}
-	f := fault.From(err)
-	if f.Kind != fault.Internal && f.Kind != fault.Unavailable {
-		return Status(f).Err()
-	}
-	e.Log.ErrorContext(ctx, "request failed", "requestId", call.ID, "method", method, "error", f)
-	if f.Kind == fault.Internal {
-		shown := *f
-		shown.Message = "internal error (request " + call.ID + ")"
-		f = &shown
-	}
-	return Status(f).Err()
+	return Status(gate.Shown(ctx, e.Log, call.ID, err, slog.String("method", method))).Err()
 }

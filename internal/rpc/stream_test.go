@@ -160,7 +160,7 @@ func TestAStreamWhoseClientTakesNothingIsCut(t *testing.T) {
 				config.Auth = ending{session.Now() + session.Time(test.life.Microseconds())}
 			}
 			var drains atomic.Bool
-			s := startEdgeOf(t, rpc.Config{Gate: gate.New(config), Ready: func() bool { return !drains.Load() }}, test.timing)
+			s := startEdgeOf(t, rpc.Config{Gate: gate.New(config), Draining: drains.Load}, test.timing)
 			ctx := soon(t)
 			stream, err := s.open(bearing(ctx, "user-1"), &conversationv1.SessionEventsRequest{Session: theSession})
 			if err != nil {

@@ -190,7 +190,7 @@ func TestWrongSecretsCountForTheUserWhomABackendNames(t *testing.T) {
 		_, err := w.Join(t.Context(), caller, JoinRequest{ID: "room", Name: name, SecretKey: secret})
 		return saidBy(err)
 	}
-	for range guessesCaller {
+	for range GuessesCaller {
 		if got := guess("mallory", "wrong one"); got != "SESSION_NOT_FOUND" {
 			t.Fatalf("a wrong secret is answered %s", got)
 		}

@@ -1,6 +1,9 @@
 package session
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Role is what an API key, or a token, may do besides what everyone may.
 type Role string
@@ -32,6 +35,42 @@ type APIKey struct {
 type APIKeys interface {
 	// APIKeys returns all keys, also those that were revoked, in the order in which they were made.
 	APIKeys(ctx context.Context) ([]APIKey, error)
+}
+
+// FindAPIKey returns the key of the id, else that of the name; nil if there is none.
+func FindAPIKey(keys []APIKey, idOrName string) (found *APIKey) {
+	for i := range keys {
+		if key := &keys[i]; key.ID == idOrName || key.Name == idOrName && found == nil {
+			found = key
+		}
+	}
+	return found
+}
+
+// CheckNewAPIKey refuses a key whose name is the name or the id of another.
+func CheckNewAPIKey(keys []APIKey, key *APIKey) error {
+	switch taken := FindAPIKey(keys, key.Name); {
+	case taken == nil:
+		return nil
+	case taken.RevokeTime != 0:
+		return fmt.Errorf("the name %q is that of the key %s, which was revoked: choose another", key.Name, taken.ID)
+	default:
+		return fmt.Errorf("the name %q is that of the key %s: choose another", key.Name, taken.ID)
+	}
+}
+
+// RevokedAPIKey is the key of an id or name as it is when it is revoked as of a time. One that was revoked before stays as
+// it is.
+func RevokedAPIKey(keys []APIKey, idOrName string, at Time) (APIKey, error) {
+	found := FindAPIKey(keys, idOrName)
+	if found == nil {
+		return APIKey{}, fmt.Errorf("no key has the id or name %q", idOrName)
+	}
+	revoked := *found
+	if revoked.RevokeTime == 0 {
+		revoked.RevokeTime = at
+	}
+	return revoked, nil
 }
 
 // Ticket is a credential for one stream of one session, as one caller. Of the ticket itself only the hash is kept.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -9,18 +10,36 @@ import (
 
 // The limits on wrong secretKeys, within a minute.
 const (
-	guessWindow   = time.Minute
-	guessesCaller = 5   // of a caller on an id: then they are not compared any more
-	guessesID     = 100 // on an id: then only those of callers who have made none are
-	guessesAll    = 300 // of a caller on all ids
+	GuessWindow   = time.Minute
+	GuessesCaller = 5   // of a caller on an id: then they are not compared any more
+	GuessesID     = 100 // on an id: then only those of callers who have made none are
+	GuessesAll    = 300 // of a caller on all ids
 
-	// maxGuessEntries bounds the memory. What is counted is never forgotten early, else whoever makes up ids could have
-	// all counts forgotten: who is not known yet is refused instead.
-	maxGuessEntries = 100_000
+	// MaxGuessEntries bounds the counts that are kept. What is counted is never forgotten early, else whoever makes up ids
+	// could have all counts forgotten: who is not known yet is refused instead.
+	MaxGuessEntries = 100_000
 	forgetEvery     = time.Second
 )
 
-// guesses counts wrong secretKeys by caller and requested id, whether or not a session has the id.
+// Guesses counts wrong secretKeys by caller and requested id, whether or not a session has the id. Any number of
+// goroutines may use it. A store of several nodes implements it for all of them; else a Service counts in memory.
+type Guesses interface {
+	// BeginGuess tells whether a secretKey of the user may be compared. If so, it counts as wrong from now on, so that
+	// those that come at the same time are not all compared. An error is an Unavailable fault, or that of the context.
+	BeginGuess(ctx context.Context, user, id string) (allowed bool, err error)
+
+	// TakeBackGuess takes the count of an allowed guess back, which was not wrong. It heeds no end of the context. If it
+	// fails then the guess goes on counting.
+	TakeBackGuess(ctx context.Context, user, id string)
+}
+
+// MayGuess tells whether another secretKey may be compared after so many wrong ones: of the caller on the id, of the
+// caller on all ids, and of all callers on the id.
+func MayGuess(ofBoth, ofCaller, ofID int) bool {
+	return ofBoth < GuessesCaller && ofCaller < GuessesAll && (ofBoth == 0 || ofID < GuessesID)
+}
+
+// guesses are those of one process.
 type guesses struct {
 	now Clock
 
@@ -37,52 +56,43 @@ type guessCount struct {
 	until Time // when it is forgotten
 }
 
-type guessVerdict uint8
-
-const (
-	guessAllowed guessVerdict = iota
-	guessRefused
-)
+// NewGuesses returns counts in memory.
+func NewGuesses(now Clock) Guesses { return newGuesses(now) }
 
 func newGuesses(now Clock) *guesses {
 	return &guesses{now: now, callers: make(map[guessKey]guessCount), ids: make(map[string]guessCount)}
 }
 
-// begin tells whether a secretKey of the caller may be compared. If so, it counts as wrong until settle says otherwise:
-// those that come at the same time must not all be compared.
-func (g *guesses) begin(caller Caller, id string) guessVerdict {
+// BeginGuess implements Guesses.
+func (g *guesses) BeginGuess(_ context.Context, user, id string) (allowed bool, err error) {
 	now := g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key, all := guessKey{caller.User, id}, guessKey{user: caller.User}
-	mine := g.callers[key].at(now)
-	if mine >= guessesCaller || mine > 0 && g.ids[id].at(now) >= guessesID || g.callers[all].at(now) >= guessesAll || g.full(now) {
-		return guessRefused
+	key, all := guessKey{user, id}, guessKey{user: user}
+	if !MayGuess(g.callers[key].at(now), g.callers[all].at(now), g.ids[id].at(now)) || g.full(now) {
+		return false, nil
 	}
 	g.callers[key] = g.callers[key].more(now)
 	g.callers[all] = g.callers[all].more(now)
 	g.ids[id] = g.ids[id].more(now)
-	return guessAllowed
+	return true, nil
 }
 
 // full requires mu. It tells whether there is no room, and makes some if that was not tried lately.
 func (g *guesses) full(now Time) bool {
-	if len(g.callers)+len(g.ids) >= maxGuessEntries && now >= g.forgot.Add(forgetEvery) {
+	if len(g.callers)+len(g.ids) >= MaxGuessEntries && now >= g.forgot.Add(forgetEvery) {
 		g.forgot = now
 		g.forget(now)
 	}
-	return len(g.callers)+len(g.ids) >= maxGuessEntries
+	return len(g.callers)+len(g.ids) >= MaxGuessEntries
 }
 
-// settle takes the count of an allowed guess back, unless it was wrong.
-func (g *guesses) settle(caller Caller, id string, verdict guessVerdict, wrong bool) {
-	if verdict != guessAllowed || wrong {
-		return
-	}
+// TakeBackGuess implements Guesses.
+func (g *guesses) TakeBackGuess(_ context.Context, user, id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	takeBack(g.callers, guessKey{caller.User, id})
-	takeBack(g.callers, guessKey{user: caller.User})
+	takeBack(g.callers, guessKey{user, id})
+	takeBack(g.callers, guessKey{user: user})
 	takeBack(g.ids, id)
 }
 
@@ -121,12 +131,12 @@ func (c guessCount) at(now Time) int {
 
 func (c guessCount) more(now Time) guessCount {
 	if c.until <= now {
-		return guessCount{wrong: 1, until: now.Add(guessWindow)}
+		return guessCount{wrong: 1, until: now.Add(GuessWindow)}
 	}
 	c.wrong++
 	return c
 }
 
 func tooManyGuesses() error {
-	return fault.New(fault.ResourceExhausted, "TOO_MANY_GUESSES", "too many wrong secretKeys: wait a minute").After(guessWindow)
+	return fault.New(fault.ResourceExhausted, "TOO_MANY_GUESSES", "too many wrong secretKeys: wait a minute").After(GuessWindow)
 }

@@ -60,7 +60,11 @@ func (s *Service) Join(ctx context.Context, caller Caller, r JoinRequest) (JoinR
 	caller = caller.actingAs(r.Name)
 	join := join{service: s, caller: caller, user: actor(caller, r.Name), request: r}
 	if r.SecretKey != "" {
-		join.guess = s.guesses.begin(caller, r.ID)
+		allowed, err := s.guesses.BeginGuess(ctx, caller.User, r.ID)
+		if err != nil {
+			return JoinResult{}, err
+		}
+		join.tooMany = !allowed
 	}
 	write := Write{ID: r.ID, Users: []string{caller.User, join.user}, Size: writeOverhead, Decide: join.decide}
 	if r.RequestID != "" {
@@ -68,8 +72,8 @@ func (s *Service) Join(ctx context.Context, caller Caller, r JoinRequest) (JoinR
 		join.digest = s.requests.joinDigest(&r)
 	}
 	err := s.store.Write(ctx, &write)
-	if r.SecretKey != "" {
-		s.guesses.settle(caller, r.ID, join.guess, join.wrong)
+	if r.SecretKey != "" && !join.tooMany && !join.wrong {
+		s.guesses.TakeBackGuess(ctx, caller.User, r.ID)
 	}
 	if err != nil {
 		return JoinResult{}, err
@@ -85,7 +89,7 @@ type join struct {
 	user    string
 	request JoinRequest
 	digest  Digest
-	guess   guessVerdict
+	tooMany bool // wrong secretKeys: this one is not compared
 
 	wrong  bool     // a secretKey was compared, and is not the session's
 	holder standing // isHolder if it was, and is; else 0
@@ -161,7 +165,7 @@ func (j *join) admit(v *View) error {
 // visible is NotFound unless the user may know of the session, or has brought its secretKey. A wrong secret answers as
 // none would; too many of them are not even compared.
 func (j *join) visible(v *View) error {
-	if j.guess == guessRefused {
+	if j.tooMany {
 		return tooManyGuesses()
 	}
 	err := visible(j.caller, v.Current, v.Members[0])

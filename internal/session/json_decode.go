@@ -24,9 +24,12 @@ func DecodeDraft(body []byte) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	draft.Given = Fields(given) & (AllFields | FieldSecretKey)
+	draft.Given = givenFields(given)
 	return draft, nil
 }
+
+// givenFields are the mutable ones among the fields that a draft gave.
+func givenFields(given fieldSet) Fields { return Fields(given) & (AllFields | FieldSecretKey) }
 
 // Spec decodes the record's document.
 func (r *Record) Spec() (*Spec, error) {

@@ -23,6 +23,9 @@ type Query struct {
 	VisibleTo string
 	All       bool
 
+	// Own leaves out those that VisibleTo may see only because everybody may. It is for lists by createTime, without All.
+	Own bool
+
 	Filter *Filter // nil: everything
 	Order  Order
 	After  *Position // nil: from the beginning

@@ -17,7 +17,7 @@ type Service struct {
 	requests    requestHasher
 	tokens      *pageTokens
 	tickets     tickets
-	guesses     *guesses
+	guesses     Guesses
 	credentials *credentials
 	sessions    int // how many a user may have created; 0: any number
 	now         Clock
@@ -42,6 +42,9 @@ func NewService(store Store, tail Tail, keys *KeyRing) *Service {
 // LimitSessions bounds how many sessions may exist that one user has created; 0: any number. Callers who are not
 // Limited are not bound. It is called before the Service is used.
 func (s *Service) LimitSessions(most int) { s.sessions = most }
+
+// ShareGuesses counts wrong secretKeys where other nodes do, too. It is called before the Service is used.
+func (s *Service) ShareGuesses(guesses Guesses) { s.guesses = guesses }
 
 // RevokeKey has the streams that were opened with a key end, and whatever is asked with it from now on refused; see
 // Caller.Key. It may be called for a key that was revoked before.

@@ -1,19 +1,16 @@
 package tail
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
+	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 
 	"github.com/parleyhq/parley/internal/session"
 )
 
-// An announcement is what a node tells the others:
+// An announcement is what a node tells the others. Its content, before it is sealed:
 //
-//	HMAC-SHA-256 of the rest | version | what | node | number | uid | what is announced
-//
-// Whoever can reach the bus but does not have the key can read announcements, and can make none.
+//	what | what is announced
 
 // nodeID is one run of a server process.
 type nodeID [16]byte
@@ -28,10 +25,8 @@ const (
 	noSuchThing
 )
 
-const (
-	announceVersion = 1
-	maxAnnounced    = 64 << 10 // larger events of the log are announced as aSequence
-)
+// maxAnnounced is the size from which on events of the log are announced as aSequence.
+const maxAnnounced = 64 << 10
 
 // announcement is a decoded one.
 type announcement struct {
@@ -46,13 +41,11 @@ type announcement struct {
 
 var errAnnouncement = errors.New("not an announcement of this server")
 
-// encode makes the announcement authentic and fit for the bus.
-func (a *announcement) encode(key []byte) []byte {
-	b := make([]byte, sha256.Size, sha256.Size+256+len(a.body)+a.eventBytes())
-	b = append(b, announceVersion, byte(a.what))
-	b = append(b, a.node[:]...)
-	b = binary.AppendUvarint(b, a.number)
-	b = append(b, a.uid[:]...)
+// encode makes the announcement fit for the bus, sealed by its node's cipher.
+func (a *announcement) encode(sealer cipher.AEAD) []byte {
+	b := make([]byte, 0, headerBytes+sealBytes+256+len(a.body)+a.eventBytes())
+	b = appendHeader(b, a.node, a.number)
+	b = append(b, byte(a.what))
 	switch a.what {
 	case anEvent:
 		b = appendEvent(b, a.event)
@@ -61,8 +54,9 @@ func (a *announcement) encode(key []byte) []byte {
 	default:
 		b = append(b, a.body...)
 	}
-	copy(b, sumOf(b[sha256.Size:], key))
-	return b
+	header, content := b[:headerBytes], b[headerBytes:]
+	nonce, additional := bound(header, a.uid)
+	return sealer.Seal(header, nonce, content, additional)
 }
 
 func (a *announcement) eventBytes() int {
@@ -80,37 +74,27 @@ func announcedAs(e *session.Event) announced {
 	return anEvent
 }
 
-// decode reads an announcement. Whatever the key did not make is an error. The event keeps hold of the data.
-func decode(data, key []byte) (*announcement, error) {
-	if len(data) < sha256.Size || !hmac.Equal(data[:sha256.Size], sumOf(data[sha256.Size:], key)) {
-		return nil, errAnnouncement
+// decode reads what was announced for a session. Whatever no node made for it is an error. It changes the data, of which
+// the event keeps hold.
+func (p *peers) decode(data []byte, uid session.UID) (*announcement, error) {
+	node, number, content, err := p.open(data, uid)
+	if err != nil {
+		return nil, err
 	}
-	r := &reader{rest: data[sha256.Size:]}
-	if r.byte() != announceVersion {
-		return nil, errAnnouncement
-	}
-	a := &announcement{what: announced(r.byte())}
-	copy(a.node[:], r.take(len(a.node)))
-	a.number = r.uvarint()
-	copy(a.uid[:], r.take(len(a.uid)))
+	r := &reader{rest: content}
+	a := &announcement{what: announced(r.byte()), node: node, number: number, uid: uid}
 	switch a.what {
 	case anEvent:
-		a.event = r.event(a.uid)
+		a.event = r.event(uid)
 	case aSequence:
 		a.sequence = r.varint()
 	default:
 		a.body = r.rest
 	}
-	if r.failed || a.what >= noSuchThing {
+	if r.failed || a.what < anEvent || a.what >= noSuchThing {
 		return nil, errAnnouncement
 	}
 	return a, nil
-}
-
-func sumOf(data, key []byte) []byte {
-	mac := hmac.New(sha256.New, key)
-	mac.Write(data)
-	return mac.Sum(nil)
 }
 
 // Marks of an encoded event.

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ func TestAnAnnouncedEventIsTheSame(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		e := drawEvent(rt)
 		want := announcement{what: anEvent, node: nodeID{7}, number: rapid.Uint64().Draw(rt, "number"), uid: e.UID, event: e}
-		got, err := decode(want.encode(theKey), theKey)
+		got, err := newPeers(theKey).decode(sealed(&want), e.UID)
 		if err != nil {
 			rt.Fatalf("decode: %v", err)
 		}
@@ -50,30 +51,43 @@ func TestAnAnnouncementCanNotBeChanged(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		e := drawEvent(rt)
 		a := announcement{what: anEvent, uid: e.UID, event: e}
-		data := a.encode(theKey)
+		data := sealed(&a)
 		i := rapid.IntRange(0, len(data)-1).Draw(rt, "place")
-		if _, err := decode(data[:i], theKey); err == nil {
+		if _, err := newPeers(theKey).decode(slices.Clone(data[:i]), e.UID); err == nil {
 			rt.Errorf("decode of the first %d bytes succeeded", i)
 		}
 		data[i] ^= byte(1 << rapid.IntRange(0, 7).Draw(rt, "bit"))
-		if _, err := decode(data, theKey); err == nil {
+		if _, err := newPeers(theKey).decode(data, e.UID); err == nil {
 			rt.Errorf("decode succeeded with byte %d changed", i)
 		}
 	})
 }
 
-// sign makes an announcement of any bytes.
-func sign(body []byte) []byte { return append(sumOf(body, theKey), body...) }
+// sealed is the announcement as its node sends it.
+func sealed(a *announcement) []byte { return a.encode(cipherOf(theKey, a.node)) }
+
+// seal makes an announcement of any content.
+func seal(content []byte) []byte {
+	header := appendHeader(nil, nodeID{9}, 1)
+	nonce, additional := bound(header, one)
+	return cipherOf(theKey, nodeID{9}).Seal(header, nonce, content, additional)
+}
 
 func FuzzDecode(f *testing.F) {
-	a := announcement{what: anEvent, uid: one, event: message(one, 4, 10)}
-	f.Add(a.encode(theKey)[32:])
-	a = announcement{what: aSequence, uid: one, sequence: 4}
-	f.Add(a.encode(theKey)[32:])
-	a = announcement{what: aPresence, body: attendance{one, "ada"}.append([]byte{byte(presenceHere)})}
-	f.Add(a.encode(theKey)[32:])
-	f.Fuzz(func(_ *testing.T, body []byte) {
-		a, err := decode(sign(body), theKey)
+	for _, a := range []announcement{
+		{what: anEvent, uid: one, event: message(one, 4, 10)},
+		{what: aSequence, uid: one, sequence: 4},
+		{what: aPresence, uid: one, body: attendance{one, "ada"}.append([]byte{byte(presenceHere)})},
+	} {
+		_, _, content, err := newPeers(theKey).open(sealed(&a), one)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(content)
+	}
+	p := newPeers(theKey)
+	f.Fuzz(func(_ *testing.T, content []byte) {
+		a, err := p.decode(seal(content), one)
 		switch {
 		case err != nil:
 		case a.what == anEvent:
@@ -92,16 +106,16 @@ func TestOnlyAnnouncementsOfOtherNodesWithTheKeyCount(t *testing.T) {
 		before := p.log.countReads()
 		next := p.log.append(one, 1, 10)[0]
 		for name, data := range map[string][]byte{
-			"another key":      (&announcement{what: anEvent, node: nodeID{9}, uid: one, event: next}).encode([]byte("another")),
-			"no key":           (&announcement{what: anEvent, node: nodeID{9}, uid: one, event: next}).encode(nil),
-			"our own":          (&announcement{what: anEvent, node: p.here.node, uid: one, event: next}).encode(theKey),
-			"another session":  (&announcement{what: anEvent, node: nodeID{9}, uid: two, event: message(two, 4, 10)}).encode(theKey),
-			"a forged number":  (&announcement{what: aSequence, node: nodeID{9}, uid: one, sequence: 9}).encode([]byte("another")),
-			"presence":         (&announcement{what: aPresence, node: nodeID{9}, uid: one}).encode(theKey),
+			"another key":      (&announcement{what: anEvent, node: nodeID{9}, uid: one, event: next}).encode(cipherOf([]byte("another"), nodeID{9})),
+			"no key":           (&announcement{what: anEvent, node: nodeID{9}, uid: one, event: next}).encode(cipherOf(nil, nodeID{9})),
+			"our own":          sealed(&announcement{what: anEvent, node: p.here.node, uid: one, event: next}),
+			"another session":  sealed(&announcement{what: anEvent, node: nodeID{9}, uid: two, event: message(two, 4, 10)}),
+			"a forged number":  (&announcement{what: aSequence, node: nodeID{9}, uid: one, sequence: 9}).encode(cipherOf([]byte("another"), nodeID{9})),
+			"presence":         sealed(&announcement{what: aPresence, node: nodeID{9}, uid: one}),
 			"too short":        {1, 2, 3},
 			"nothing":          nil,
-			"another version":  sign([]byte{announceVersion + 1, byte(anEvent)}),
-			"an unknown thing": sign(append([]byte{announceVersion, byte(noSuchThing)}, make([]byte, 40)...)),
+			"another version":  append([]byte{sealVersion + 1}, sealed(&announcement{what: anEvent, node: nodeID{9}, uid: one, event: next})[1:]...),
+			"an unknown thing": seal(append([]byte{byte(noSuchThing)}, make([]byte, 40)...)),
 		} {
 			p.bus.Announce(one, data)
 			wait(time.Second)

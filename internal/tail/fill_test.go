@@ -25,7 +25,7 @@ func newPair(t *testing.T, events int) *pair {
 // announce has another node announce an event.
 func (p *pair) announce(e *session.Event) {
 	a := announcement{what: announcedAs(e), node: nodeID{9}, number: uint64(e.Time), uid: e.UID, event: e, sequence: e.Sequence}
-	p.bus.Announce(e.UID, a.encode(theKey))
+	p.bus.Announce(e.UID, sealed(&a))
 	synctest.Wait()
 }
 

@@ -2,8 +2,8 @@ package tail
 
 // hear takes in what was announced for the session.
 func (t *topic) hear(data []byte) {
-	a, err := decode(data, t.hub.options.Key)
-	if err != nil || a.node == t.hub.node || a.uid != t.uid {
+	a, err := t.hub.peers.decode(data, t.uid)
+	if err != nil || a.node == t.hub.node {
 		return
 	}
 	switch {

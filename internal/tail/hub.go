@@ -33,7 +33,7 @@ type Bus interface {
 	Announce(uid session.UID, data []byte)
 
 	// Listen has receive called with what is announced for the UID, on goroutines of the bus; the data is receive's.
-	// When Listen has returned, the server knows of it. Stop ends it: receive may still be called for a moment.
+	// When Listen has returned, the server knows of it, or will when it is back. Stop ends it: receive may still be called for a moment.
 	Listen(uid session.UID, receive func(data []byte)) (stop func(), err error)
 
 	// Alone tells that nobody but this node is on the bus, so that there is nobody to announce anything to. A bus that
@@ -48,7 +48,8 @@ type Options struct {
 	// Bus leads to other nodes. Nil: there are none.
 	Bus Bus
 
-	// Key authenticates announcements; all nodes have the same. It is derived for this purpose alone.
+	// Key seals announcements; all nodes have the same. It is derived for this purpose alone. Nodes with other keys do
+	// not hear each other: what they commit is found in the log, and ephemeral events and presence are not found.
 	Key []byte
 
 	// Spread says that the bus is a cluster, where interest in a session reaches other servers only some time after
@@ -75,6 +76,7 @@ type Hub struct {
 	blocks   *blocks
 	pumps    *pumps
 	outbox   *outbox // nil: there is no bus
+	peers    *peers
 	presence *presence
 	draining atomic.Bool
 
@@ -103,6 +105,7 @@ func New(options Options) *Hub {
 	rand.Read(h.node[:]) // never fails: the runtime ends the process instead
 	h.background, h.cancel = context.WithCancel(context.Background())
 	h.blocks = newBlocks(h)
+	h.peers = newPeers(options.Key)
 	h.pumps = startPumps(runtime.GOMAXPROCS(0))
 	if options.Bus != nil {
 		h.outbox = startOutbox(h.node, options.Key, options.Bus)
@@ -146,6 +149,10 @@ func (h *Hub) Head(uid session.UID, sequence int64) {
 		t.reached(sequence)
 	}
 }
+
+// Reconnected says that the bus was away and is back: nodes tell each other again who watches. Events of the log that were
+// not heard meanwhile are not looked for: Head tells of them. Ephemeral events are lost.
+func (h *Hub) Reconnected() { h.presence.meet() }
 
 // Drain has every Next return Draining from now on, and wakes those who wait.
 func (h *Hub) Drain() {

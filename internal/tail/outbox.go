@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"crypto/cipher"
 	"sync"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -13,7 +14,7 @@ const maxOutboxBytes = 16 << 20
 // not hold up commits.
 type outbox struct {
 	node    nodeID
-	key     []byte
+	sealer  cipher.AEAD
 	bus     Bus
 	number  uint64 // of the announcement before; the goroutine's
 	arrived *sync.Cond
@@ -32,7 +33,7 @@ type parcel struct {
 }
 
 func startOutbox(node nodeID, key []byte, bus Bus) *outbox {
-	o := &outbox{node: node, key: key, bus: bus, ended: make(chan struct{})}
+	o := &outbox{node: node, sealer: cipherOf(key, node), bus: bus, ended: make(chan struct{})}
 	o.arrived = sync.NewCond(&o.mu)
 	go o.run()
 	return o
@@ -109,5 +110,5 @@ func (o *outbox) send(p parcel) {
 	if p.event != nil {
 		a.what, a.uid, a.event, a.sequence = announcedAs(p.event), p.event.UID, p.event, p.event.Sequence
 	}
-	o.bus.Announce(a.uid, a.encode(o.key))
+	o.bus.Announce(a.uid, a.encode(o.sealer))
 }

@@ -137,8 +137,28 @@ func (p *presence) listen() (stop func()) {
 		p.hub.options.Logger.Warn("cannot listen to the presence of other nodes", "error", err)
 		return nil
 	}
-	p.hub.outbox.addPresence([]byte{byte(presenceAsked)})
+	p.ask()
 	return stop
+}
+
+// ask asks the other nodes for all that they have.
+func (p *presence) ask() { p.hub.outbox.addPresence([]byte{byte(presenceAsked)}) }
+
+// meet asks the other nodes, and tells them.
+func (p *presence) meet() {
+	if p.hub.outbox == nil {
+		return
+	}
+	p.ask()
+	p.answer()
+}
+
+// answer has run tell the other nodes all who are here.
+func (p *presence) answer() {
+	select {
+	case p.asked <- struct{}{}:
+	default: // it is asked already
+	}
 }
 
 // announce tells the other nodes all who are here, or that all are gone.
@@ -177,8 +197,8 @@ func (p *presence) expire() {
 
 // hear takes in what another node told.
 func (p *presence) hear(data []byte) {
-	a, err := decode(data, p.hub.options.Key)
-	if err != nil || a.what != aPresence || a.node == p.hub.node {
+	a, err := p.hub.peers.decode(data, session.UID{})
+	if err != nil || a.what != aPresence || a.node == p.hub.node || !p.hub.peers.newer(a.node, a.number) {
 		return
 	}
 	what, present, err := decodePresence(a.body)
@@ -186,10 +206,7 @@ func (p *presence) hear(data []byte) {
 		return
 	}
 	if what == presenceAsked {
-		select {
-		case p.asked <- struct{}{}:
-		default: // it is asked already
-		}
+		p.answer()
 		return
 	}
 	p.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	conversationv1 "github.com/parleyhq/parley/gen/parley/conversation/v1"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/postgres"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 )
 
@@ -129,9 +130,21 @@ func newKey(t tb, keyName string, role session.Role) (text, id string) {
 	return text, key.ID
 }
 
-func openKeys(t tb) *sqlite.Keys {
+// apiKeys are those of the store, whichever engine it is.
+type apiKeys interface {
+	Create(ctx context.Context, key session.APIKey) error
+	Revoke(ctx context.Context, idOrName string, at session.Time) (session.APIKey, error)
+	Close() error
+}
+
+func openKeys(t tb) (keys apiKeys) {
 	t.Helper()
-	keys, err := sqlite.OpenKeys(t.Context(), server.dataDir)
+	var err error
+	if server.databaseURL != "" {
+		keys, err = postgres.OpenKeys(t.Context(), server.databaseURL)
+	} else {
+		keys, err = sqlite.OpenKeys(t.Context(), server.dataDir)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

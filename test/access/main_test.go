@@ -5,7 +5,6 @@ package access_test
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/app"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
 // patience is how long a test waits for what must come.
@@ -28,10 +28,11 @@ const patience = 30 * time.Second
 
 // server is the one under test.
 var server struct {
-	url     string // of REST, without a slash at the end
-	rpc     *grpc.ClientConn
-	dataDir string
-	secret  []byte // of the tokens
+	url         string // of REST, without a slash at the end
+	rpc         *grpc.ClientConn
+	dataDir     string // if the engine is SQLite
+	databaseURL string // if it is PostgreSQL
+	secret      []byte // of the tokens
 }
 
 // client never follows redirects: a test sees what the server says.
@@ -50,15 +51,23 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	code, err := run(m)
-	if err != nil {
+	code := pgtest.OnBothEngines(func(databaseURL string) int {
+		code, err := run(m, databaseURL)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	})
+	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-func run(m *testing.M) (code int, err error) {
+// run runs the tests against a server of their own; without a URL it is on SQLite.
+func run(m *testing.M, databaseURL string) (code int, err error) {
 	dir, err := os.MkdirTemp("", "parley-access-")
 	if err != nil {
 		return 1, err
@@ -68,6 +77,7 @@ func run(m *testing.M) (code int, err error) {
 			err = removed
 		}
 	}()
+	server.databaseURL = databaseURL
 	server.dataDir, server.secret = filepath.Join(dir, "data"), []byte(rand.Text()+rand.Text())
 	secretFile := filepath.Join(dir, "jwt.secret")
 	if err := os.WriteFile(secretFile, append(server.secret, '\n'), 0o600); err != nil {
@@ -77,7 +87,7 @@ func run(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	a, err := app.New(ctx, config.Config{
-		Listen: "127.0.0.1:0", GRPCListen: "127.0.0.1:0", DataDir: server.dataDir,
+		Listen: "127.0.0.1:0", GRPCListen: "127.0.0.1:0", DataDir: server.dataDir, DatabaseURL: databaseURL,
 		Auth: "jwt", JWT: config.JWT{SecretFile: secretFile},
 	}, log.logger())
 	if err != nil {
@@ -100,7 +110,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, fmt.Errorf("the server did not end in order: %w", ended)
 	}
 	if err == nil {
-		err = errors.Join(goleak.Find(), log.check())
+		err = log.check()
 	}
 	return code, err
 }

@@ -123,10 +123,10 @@ func (c *client) call(ctx context.Context, method, path string, content any) (an
 	a := answer{status: response.StatusCode}
 	var all bytes.Buffer
 	if _, err := all.ReadFrom(response.Body); err != nil {
-		return answer{verdict: unknown}, nil //nolint:nilerr // that is what is known
+		return answer{verdict: unknown}, nil
 	}
 	a.body = all.Bytes()
-	return a, a.judge()
+	return a.judge()
 }
 
 // reached is what is known of a request that was not answered.
@@ -138,13 +138,13 @@ func reached(err error) verdict {
 }
 
 // judge finds out what the answer says of the effect. An answer that no fault excuses is an error.
-func (a *answer) judge() error {
+func (a answer) judge() (answer, error) {
 	if a.status == http.StatusOK {
-		return nil
+		return a, nil
 	}
 	b, err := a.read()
 	if err != nil {
-		return err
+		return a, err
 	}
 	for _, detail := range b.Error.Details {
 		if detail.Reason != "" {
@@ -157,14 +157,14 @@ func (a *answer) judge() error {
 		if a.reason == "OUTCOME_UNKNOWN" {
 			a.verdict = unknown
 		}
-		if unsaid := strings.Contains(b.Error.Message, "unknown") != (a.verdict == unknown); unsaid {
-			return fmt.Errorf("the reason and the message do not say the same: %s", a)
+		if says := strings.Contains(b.Error.Message, "unknown"); says != (a.verdict == unknown) {
+			return a, fmt.Errorf("the reason and the message do not say the same: %s", a)
 		}
 	case http.StatusInternalServerError:
-		return fmt.Errorf("an error that nobody classified: %s", a)
+		return a, fmt.Errorf("an error that nobody classified: %s", a)
 	default:
 	}
-	return nil
+	return a, nil
 }
 
 // insist calls until there is an answer of the state. It is for what may be done twice.

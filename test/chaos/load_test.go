@@ -30,7 +30,9 @@ type load struct {
 }
 
 // newID is an id that nobody has used.
-func (l *load) newID(what string) string { return fmt.Sprintf("%s-%s-%d", l.prefix, what, l.ids.Add(1)) }
+func (l *load) newID(what string) string {
+	return fmt.Sprintf("%s-%s-%d", l.prefix, what, l.ids.Add(1))
+}
 
 // create makes a session, whatever it takes, and returns its id.
 func (l *load) create(ctx context.Context, what string, options document) (string, error) {

@@ -92,7 +92,7 @@ func freePorts(t *testing.T, n int) []int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer listener.Close()
+		t.Cleanup(func() { listener.Close() })
 		ports[i] = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports

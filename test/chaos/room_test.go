@@ -136,10 +136,7 @@ func (r *roomLoad) attempt(ctx context.Context, c *client, in place, requestID s
 // look counts the members, and lists them.
 func (r *roomLoad) look(ctx, working context.Context) error {
 	c := newClient(r.cluster, "")
-	for range roomUsers * roomCalls / 4 {
-		if working.Err() != nil {
-			break
-		}
+	for n := 0; n < roomUsers*roomCalls/4 && working.Err() == nil; n++ {
 		if err := r.lookOnce(ctx, c); err != nil {
 			return err
 		}

@@ -52,8 +52,8 @@ func writer(i int) string { return "writer-" + strconv.Itoa(i) }
 // a while and by some who stay until they are cut off.
 func (l *load) open(ctx context.Context, following *sync.WaitGroup) error {
 	transports := []struct {
-		name string
-		followtest.Transport
+		name   string
+		stream followtest.Transport
 	}{{"SSE", followtest.SSE}, {"NDJSON", followtest.NDJSON}, {"WebSocket", followtest.WebSocket}, {"gRPC", followtest.GRPC}}
 	for i := range talkCount {
 		id, err := l.create(ctx, "talk", document{})
@@ -68,7 +68,7 @@ func (l *load) open(ctx context.Context, following *sync.WaitGroup) error {
 		}
 		for j := range followersPerTalk {
 			transport := transports[(i+2*j)%len(transports)]
-			f := followtest.New(id+" over "+transport.name, transport.Transport)
+			f := followtest.New(id+" over "+transport.name, transport.stream)
 			if (i/2+j)%2 == 0 {
 				f.Name += ", moving"
 				f.Stay = func() time.Duration { return 100*time.Millisecond + rand.N(3*time.Second) }

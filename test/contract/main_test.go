@@ -1,5 +1,5 @@
-// Package contract_test holds the public contract of the REST API as black-box tests. They run against a server of
-// their own, or against the one that PARLEY_TEST_URL names.
+// Package contract_test holds the public contract of the REST API as black-box tests. They run against servers of their
+// own, one on each engine, or against the one that PARLEY_TEST_URL names.
 package contract_test
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/app"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
 // baseURL is where the server under test is, without a slash at the end.
@@ -27,20 +28,27 @@ var client = &http.Client{
 }
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
+	if given := os.Getenv("PARLEY_TEST_URL"); given != "" {
+		baseURL = strings.TrimSuffix(given, "/")
+		os.Exit(m.Run())
+	}
+	code := pgtest.OnBothEngines(func(databaseURL string) int {
+		code, err := run(m, databaseURL)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	})
+	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-func run(m *testing.M) (code int, err error) {
-	defer client.CloseIdleConnections()
-	if given := os.Getenv("PARLEY_TEST_URL"); given != "" {
-		baseURL = strings.TrimSuffix(given, "/")
-		return m.Run(), nil
-	}
+// run runs the tests against a server of their own; without a URL it is on SQLite.
+func run(m *testing.M, databaseURL string) (code int, err error) {
 	dir, err := os.MkdirTemp("", "parley-contract-")
 	if err != nil {
 		return 1, err
@@ -53,7 +61,7 @@ func run(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	server, err := app.New(ctx, config.Config{
-		Listen: "127.0.0.1:0", GRPCListen: "127.0.0.1:0", DataDir: dir, Auth: "dev",
+		Listen: "127.0.0.1:0", GRPCListen: "127.0.0.1:0", DataDir: dir, DatabaseURL: databaseURL, Auth: "dev",
 		CORSOrigins: []string{trustedOrigin},
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -70,7 +78,7 @@ func run(m *testing.M) (code int, err error) {
 	if err := <-done; err != nil {
 		return 1, fmt.Errorf("the server did not end in order: %w", err)
 	}
-	return code, goleak.Find()
+	return code, nil
 }
 
 // trustedOrigin is a web origin that the server is told to trust.

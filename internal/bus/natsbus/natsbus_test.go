@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -33,12 +31,25 @@ func open(t *testing.T, config Config) *Bus {
 
 // join opens another connection to the bus's embedded server, as another node would have.
 func join(t *testing.T, b *Bus) *Bus {
-	other := newBus(nil)
-	if err := other.connect(t.Context(), "", nats.InProcessServer(b.server)); err != nil {
+	other := &Bus{log: b.log}
+	var err error
+	if other.conn, err = b.join(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeBus(t, other) })
 	return other
+}
+
+// wait returns when the condition holds.
+func wait(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(15 * time.Second); !condition(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not in time", what)
+		}
+	}
 }
 
 func closeBus(t *testing.T, b *Bus) {
@@ -105,28 +116,6 @@ func TestWhatIsAnnouncedIsSentBeforeClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantReceived(t, received, "last")
-}
-
-func TestAServerElsewhere(t *testing.T) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server did not start")
-	}
-	here, there := open(t, Config{URL: s.ClientURL()}), open(t, Config{URL: s.ClientURL()})
-	received, _ := listen(t, there, one)
-	here.Announce(one, []byte("hello"))
-	wantReceived(t, received, "hello")
-}
-
-func TestAServerThatIsNotThere(t *testing.T) {
-	if _, err := Open(t.Context(), Config{URL: "nats://127.0.0.1:1"}); err == nil {
-		t.Error("Open succeeded")
-	}
 }
 
 func TestNothingIsListenedToAfterClose(t *testing.T) {

@@ -398,6 +398,8 @@ func (k *keeper) count(changes map[string]int) {
 	}
 }
 
+const signSQL = `INSERT INTO commits (group_id, at, void, uids, sequences) VALUES ($1, $2, false, $3, $4)`
+
 // sign adds the transaction's own row.
 func (k *keeper) sign(l *lane, rooms []*room) {
 	var uids [][16]byte
@@ -411,8 +413,7 @@ func (k *keeper) sign(l *lane, rooms []*room) {
 		default:
 		}
 	}
-	k.batch.Queue(`INSERT INTO commits (group_id, at, void, uids, sequences) VALUES ($1, $2, false, $3, $4)`,
-		[16]byte(l.group), int64(l.scene.latest), notNil(uids), notNil(sequences))
+	k.batch.Queue(signSQL, [16]byte(l.group), int64(l.scene.latest), notNil(uids), notNil(sequences))
 }
 
 // notNil is the list, or an empty one: as a parameter, nil would be NULL.

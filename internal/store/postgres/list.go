@@ -74,6 +74,9 @@ func newLister(s *Store, q *session.Query) *lister {
 
 // users are the users, one or two, one of whom each match must be found by; nil: any session may match.
 func (l *lister) users() []string {
+	if l.query.Own {
+		return []string{l.query.VisibleTo}
+	}
 	required, ok := l.query.Filter.RequiredUser()
 	switch {
 	case ok && (l.query.All || required == l.query.VisibleTo):

@@ -11,7 +11,6 @@
 package postgres
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -44,6 +43,14 @@ type Config struct {
 	// be quick. It is called by one goroutine at a time; the slice is the store's again when it returns.
 	Committed func([]*session.Event)
 
+	// Reached, if not nil, is told of each session whose log went on where it then ended: of what any node has committed
+	// since Open, this one too, within FeedEvery and a moment. It is told at least once, in no order, and sometimes of what
+	// happened before. One goroutine calls it, while others call Committed. It must be quick.
+	Reached func(uid session.UID, sequence int64)
+
+	// FeedEvery is how often the store looks for what was committed, to tell Reached; 0: every second.
+	FeedEvery time.Duration
+
 	// TidyEvery is how often the store looks for what has expired or is to be trimmed or purged; 0: every second.
 	TidyEvery time.Duration
 
@@ -55,14 +62,16 @@ type Config struct {
 
 // Store implements session.Store.
 type Store struct {
-	log      *slog.Logger
-	clock    clock
-	writers  *pgxpool.Pool // of the lanes, and of tidying
-	readers  *pgxpool.Pool
-	lanes    []*commit.Committer[*job]
-	turn     atomic.Uint32 // the lane of the next write that may go to any
-	stopTidy context.CancelFunc
-	tidying  sync.WaitGroup
+	log     *slog.Logger
+	clock   clock
+	writers *pgxpool.Pool // of the lanes, and of tidying
+	readers *pgxpool.Pool
+	guesses guesses
+	pulse   *pgxpool.Pool // of Ping, which is not to wait for others' work
+	lanes   []*commit.Committer[*job]
+	turn    atomic.Uint32      // the lane of the next write that may go to any
+	stop    context.CancelFunc // of what runs in the background
+	running sync.WaitGroup
 
 	telling sync.Mutex // is held while Config.Committed runs
 }
@@ -73,7 +82,7 @@ const (
 )
 
 // Open opens the store in the database, and makes it or brings it up to date if need be. It fails if a newer version of
-// Parley wrote it, or if it was made with other keys.
+// Parley wrote it, or if it was used with keys that config.Keys lacks.
 func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	s := &Store{log: config.Log, clock: clock{instead: config.Now}}
 	defer func() {
@@ -86,30 +95,45 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 	if config.patience.again == nil {
 		config.patience = defaultPatience
 	}
-	if s.writers, err = newPool(ctx, config.URL, lanes+1); err != nil {
+	database, err := connect(ctx, config.URL, lanes+1)
+	if err != nil {
 		return nil, err
+	}
+	s.writers = database.Pool
+	if !database.flushes {
+		s.log.Warn("the database does not flush what it commits (fsync is off): a crash of its machine may lose everything")
 	}
 	if s.readers, err = newPool(ctx, config.URL, readerCount); err != nil {
 		return nil, err
 	}
-	if err := s.examine(ctx); err != nil {
+	if s.guesses.pool, err = newPool(ctx, config.URL, guessConnections); err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, s.writers.Config().ConnConfig); err != nil {
+	if s.pulse, err = newPool(ctx, config.URL, 1); err != nil {
 		return nil, err
 	}
-	if err := s.checkKeys(ctx, config.Keys); err != nil {
+	err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error { return checkKeys(ctx, tx, config.Keys) })
+	if err != nil {
 		return nil, err
 	}
 	if err := s.readFloor(ctx); err != nil {
 		return nil, err
 	}
+	var f *feed
+	if config.Reached != nil {
+		if f, err = newFeed(ctx, s, config.Reached); err != nil {
+			return nil, err
+		}
+	}
 	for range lanes {
 		s.lanes = append(s.lanes, commit.New(&lane{store: s, patience: config.patience}, s.commitOptions(config, lanes)))
 	}
-	tidyContext, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stopTidy = stop
-	s.tidying.Go(func() { s.tidyLoop(tidyContext, cmp.Or(config.TidyEvery, tidyEvery)) })
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.running.Go(func() { s.tidyLoop(background, cmp.Or(config.TidyEvery, tidyEvery)) })
+	if f != nil {
+		s.running.Go(func() { f.run(background, cmp.Or(config.FeedEvery, feedEvery)) })
+	}
 	return s, nil
 }
 
@@ -132,12 +156,39 @@ func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 // oldestServer is the first version of PostgreSQL that tells transaction ids which do not repeat.
 const oldestServer = 13_00_00
 
+// database is one that is fit for the store, and up to date.
+type database struct {
+	*pgxpool.Pool
+
+	flushes bool // what it commits
+	made    bool // there was no store in it
+}
+
+// connect opens a database, and brings it up to date if need be. It fails if a newer version of Parley wrote it.
+func connect(ctx context.Context, url string, connections int) (_ *database, err error) {
+	pool, err := newPool(ctx, url, connections)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			pool.Close()
+		}
+	}()
+	d := &database{Pool: pool}
+	if err := d.examine(ctx); err != nil {
+		return nil, err
+	}
+	d.made, err = migrate(ctx, pool.Config().ConnConfig)
+	return d, err
+}
+
 // examine looks whether this is a database for the store.
-func (s *Store) examine(ctx context.Context) error {
-	var encoding, flushes, version string
+func (d *database) examine(ctx context.Context) error {
+	var encoding, version string
 	var number int
-	err := s.readers.QueryRow(ctx, `SELECT current_setting('server_encoding'), current_setting('fsync'),
-		current_setting('server_version'), current_setting('server_version_num')::integer`).Scan(&encoding, &flushes, &version, &number)
+	err := d.QueryRow(ctx, `SELECT current_setting('server_encoding'), current_setting('fsync') = 'on',
+		current_setting('server_version'), current_setting('server_version_num')::integer`).Scan(&encoding, &d.flushes, &version, &number)
 	switch {
 	case err != nil:
 		return err
@@ -145,10 +196,9 @@ func (s *Store) examine(ctx context.Context) error {
 		return fmt.Errorf("the server's version is %s: it must be %d or later", version, oldestServer/10_000)
 	case encoding != "UTF8":
 		return fmt.Errorf("the database's encoding is %s: it must be UTF8", encoding)
-	case flushes != "on":
-		s.log.Warn("the database does not flush what it commits (fsync is off): a crash of its machine may lose everything")
+	default:
+		return nil
 	}
-	return nil
 }
 
 // readFloor reads how far the time has come: a clock that was set back must not bring a time back that was given out
@@ -156,26 +206,9 @@ func (s *Store) examine(ctx context.Context) error {
 func (s *Store) readFloor(ctx context.Context) error {
 	var latest int64
 	err := s.readers.QueryRow(ctx, `SELECT coalesce(max(at), 0)
-		FROM (SELECT at FROM commits ORDER BY group_id DESC LIMIT $1) newest`, newestCommits).Scan(&latest)
+		FROM (SELECT at FROM commits ORDER BY xid DESC LIMIT $1) newest`, newestCommits).Scan(&latest)
 	s.clock.floor.Store(latest)
 	return err
-}
-
-// checkKeys remembers the ring's fingerprint in a new store, and refuses another ring.
-func (s *Store) checkKeys(ctx context.Context, keys *session.KeyRing) error {
-	var known []byte
-	_, err := s.readers.Exec(ctx, `INSERT INTO settings (name, value) VALUES ('keys', $1) ON CONFLICT (name) DO NOTHING`,
-		keys.Fingerprint())
-	if err != nil {
-		return err
-	}
-	if err := s.readers.QueryRow(ctx, `SELECT value FROM settings WHERE name = 'keys'`).Scan(&known); err != nil {
-		return err
-	}
-	if !bytes.Equal(known, keys.Fingerprint()) {
-		return errors.New("the store was made with another server key: give that one, or begin with an empty database")
-	}
-	return nil
 }
 
 func (s *Store) commitOptions(config Config, lanes int) commit.Options[*job] {
@@ -247,14 +280,14 @@ func (s *Store) laneFor(key []byte) int {
 // Close answers every write that was accepted, and closes the connections. If ctx ends first, what has not begun is
 // answered that nothing was done. No call may come after it.
 func (s *Store) Close(ctx context.Context) error {
-	s.stopTidy()
+	s.stop()
 	errs := make([]error, len(s.lanes))
 	var closing sync.WaitGroup
 	for i, committer := range s.lanes {
 		closing.Go(func() { errs[i] = committer.Close(ctx) })
 	}
 	closing.Wait()
-	s.tidying.Wait()
+	s.running.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err // the lanes may still be at work: their connections stay open
 	}
@@ -263,7 +296,7 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closePools() {
-	for _, pool := range []*pgxpool.Pool{s.writers, s.readers} {
+	for _, pool := range []*pgxpool.Pool{s.writers, s.readers, s.guesses.pool, s.pulse} {
 		if pool != nil {
 			pool.Close()
 		}

@@ -21,6 +21,7 @@ type proxy struct {
 	cut   cut
 	times int // how often to cut from now on
 	done  int // how often it was
+	asked int // statements
 	deaf  bool
 	open  map[net.Conn]struct{}
 }
@@ -79,6 +80,19 @@ func (p *proxy) silence() {
 	for conn := range p.open {
 		_ = conn.Close()
 	}
+}
+
+// statements is how many the database was asked to run.
+func (p *proxy) statements() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+func (p *proxy) ask() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked++
 }
 
 func (p *proxy) sound() {
@@ -155,6 +169,9 @@ func (l *link) forth() {
 		message, err := readMessage(l.client, first)
 		if err != nil {
 			return
+		}
+		if !first && (message[0] == 'E' || message[0] == 'Q') { // Execute, Query
+			l.ask()
 		}
 		first = false
 		text := string(message)

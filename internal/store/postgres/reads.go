@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parleyhq/parley/internal/session"
 )
@@ -21,12 +22,18 @@ const (
 	readTimeout = 10 * time.Second
 )
 
-// read lends a connection to do, and another one if the first is lost: all are lost when the database begins anew.
+// read lends a connection to do.
 func (s *Store) read(ctx context.Context, do func(ctx context.Context, conn *pgx.Conn) error) error {
-	err := s.readOnce(ctx, do)
+	return lend(ctx, s.readers, readTimeout, do)
+}
+
+// lend lends a connection of the pool to do, for so long at most, and another one if the first is lost: all are lost when
+// the database begins anew.
+func lend(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(ctx context.Context, conn *pgx.Conn) error) error {
+	err := lendOnce(ctx, pool, most, do)
 	if lost(err) && ctx.Err() == nil {
-		s.readers.Reset()
-		err = s.readOnce(ctx, do)
+		pool.Reset()
+		err = lendOnce(ctx, pool, most, do)
 	}
 	if err != nil && ctx.Err() != nil {
 		return canceled(ctx)
@@ -37,15 +44,15 @@ func (s *Store) read(ctx context.Context, do func(ctx context.Context, conn *pgx
 	return nil
 }
 
-// readOnce lends a connection to do. The context counts only until there is one: interrupting a statement would cost the
+// lendOnce lends a connection to do. The context counts only until there is one: interrupting a statement would cost the
 // connection, and each is over soon.
-func (s *Store) readOnce(ctx context.Context, do func(ctx context.Context, conn *pgx.Conn) error) error {
-	lent, err := s.readers.Acquire(ctx)
+func lendOnce(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(ctx context.Context, conn *pgx.Conn) error) error {
+	lent, err := pool.Acquire(ctx)
 	if err != nil {
 		return &lostError{cause: err}
 	}
 	defer lent.Release()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
 	defer cancel()
 	return lostIfClosed(lent.Conn(), do(bounded, lent.Conn()))
 }
@@ -418,25 +425,4 @@ func readMembers(ctx context.Context, conn *pgx.Conn, q *session.MemberQuery, pa
 		n, err := visitRows(ctx, conn, visit, text, [16]byte(q.UID), int64(edge), limit)
 		return n == limit, err
 	})
-}
-
-// APIKeys implements session.APIKeys.
-func (s *Store) APIKeys(ctx context.Context) (keys []session.APIKey, err error) {
-	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		keys = nil
-		return one(ctx, conn, func(row pgx.Row) error {
-			var key session.APIKey
-			var hash []byte
-			err := row.Scan(&key.ID, &key.Name, (*string)(&key.Role), &hash, (*int64)(&key.CreateTime), (*int64)(&key.RevokeTime))
-			if err == nil && len(hash) != session.HashBytes {
-				err = errors.New("an API key's hash is of another length")
-			}
-			if err == nil {
-				key.Hash = session.CredentialHash(hash)
-				keys = append(keys, key)
-			}
-			return err
-		}, `SELECT id, name, role, hash, created, revoked FROM api_keys ORDER BY number`)
-	})
-	return keys, err
 }

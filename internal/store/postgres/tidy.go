@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parleyhq/parley/internal/session"
 )
@@ -15,7 +16,7 @@ const (
 	keepTombstones = 24 * time.Hour
 	keepRequests   = 24 * time.Hour
 	keepTickets    = time.Minute // after they have expired: so long it can be told that they were used, or came too late
-	keepCommits    = time.Hour   // much longer than anybody asks what became of a transaction, or has not seen it
+	keepCommits    = time.Hour   // by the database's clock: much longer than anybody asks what became of a transaction
 
 	// newestCommits are the rows of the newest transactions, which are kept: they say how far the time has come.
 	newestCommits = 256
@@ -50,10 +51,10 @@ func (s *Store) tidy(ctx context.Context) error {
 	}
 	errs := []error{s.repeat(ctx, func() (bool, error) { return s.expire(ctx, now) })}
 	for _, piece := range []func(ctx context.Context, tx pgx.Tx, now session.Time) (more bool, err error){
-		s.trim, purge, forget,
+		s.trim, purge, forget, s.forgetGuesses,
 	} {
 		errs = append(errs, s.repeat(ctx, func() (more bool, err error) {
-			err = s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error {
 				more, err = piece(ctx, tx, now)
 				return err
 			})
@@ -82,12 +83,17 @@ func (s *Store) askTime(ctx context.Context) (now session.Time, err error) {
 	return s.clock.next(s.clock.present(now), 0), err
 }
 
-// transaction does something in a transaction of its own, beside the lanes.
-func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx pgx.Tx) error) error {
+// inTransaction does something in a transaction of its own, beside the lanes. Once it has begun it is not interrupted.
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, do func(ctx context.Context, tx pgx.Tx) error) error {
+	lent, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer lent.Release()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
 	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
-	return pgx.BeginTxFunc(bounded, s.writers, options, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(bounded, lent, options, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(bounded, limitSQL); err != nil {
 			return err
 		}
@@ -130,22 +136,25 @@ func (s *Store) expire(ctx context.Context, now session.Time) (more bool, err er
 	return n == tidySessions && ended > 0, errors.Join(errs...)
 }
 
+// forgetCommits takes rows away that are older than $1, of the oldest $2, but for the newest. Among the oldest there may be
+// some that are not old, if the database's clock was ahead: until they are, the others are looked at again.
+var forgetCommits = `DELETE FROM commits WHERE group_id IN (SELECT group_id FROM (SELECT group_id, written FROM commits
+	WHERE xid < (SELECT xid FROM commits ORDER BY xid DESC OFFSET ` + strconv.Itoa(newestCommits-1) + ` LIMIT 1)
+	ORDER BY xid, group_id LIMIT $2 FOR UPDATE SKIP LOCKED) oldest WHERE written < ` + clockSQL + ` - $1::bigint)`
+
 // forget forgets what was kept for some time.
 func forget(ctx context.Context, tx pgx.Tx, now session.Time) (more bool, err error) {
-	old := int64(now.Add(-keepRequests))
-	oldGroup := [16]byte(session.NewUID(now.Add(-keepCommits), 0))
 	for _, each := range []struct {
 		text string
 		edge any
 	}{
 		{`DELETE FROM tombstones WHERE uid IN (SELECT uid FROM tombstones WHERE ended < $1 AND purged
 			ORDER BY ended LIMIT $2 FOR UPDATE SKIP LOCKED)`, int64(now.Add(-keepTombstones))},
-		{`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)`, old},
+		{`DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE at < $1
+			ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)`, int64(now.Add(-keepRequests))},
 		{`DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expire < $1
 			ORDER BY expire LIMIT $2 FOR UPDATE SKIP LOCKED)`, int64(now.Add(-keepTickets))},
-		{`DELETE FROM commits WHERE group_id IN (SELECT group_id FROM commits WHERE group_id < $1
-			AND group_id < (SELECT group_id FROM commits ORDER BY group_id DESC OFFSET ` + strconv.Itoa(newestCommits-1) + ` LIMIT 1)
-			ORDER BY group_id LIMIT $2 FOR UPDATE SKIP LOCKED)`, oldGroup},
+		{forgetCommits, keepCommits.Microseconds()},
 	} {
 		tag, err := tx.Exec(ctx, each.text, each.edge, tidyRows)
 		if err != nil {

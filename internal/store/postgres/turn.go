@@ -95,6 +95,9 @@ func (l *lane) look(ctx context.Context, conn *pgx.Conn, t *turn) error {
 	}
 	if t.Creator != "" {
 		t.view.Created = l.scene.count(t.Creator)
+		if t.expired && t.room.record.Creator == t.Creator {
+			t.view.Created-- // it makes room
+		}
 	}
 	if err := l.lookForMembers(ctx, conn, t); err != nil {
 		return err

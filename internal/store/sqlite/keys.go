@@ -151,15 +151,12 @@ func (k *Keys) List(ctx context.Context) (keys []session.APIKey, err error) {
 // Create keeps a key. Its name must not be the name or the id of another.
 func (k *Keys) Create(ctx context.Context, key session.APIKey) error {
 	return k.write(ctx, func() error {
-		taken, err := k.conn.findKey(key.Name)
+		keys, err := k.conn.apiKeys()
 		if err != nil {
 			return err
 		}
-		if taken != nil && taken.RevokeTime != 0 {
-			return fmt.Errorf("the name %q is that of the key %s, which was revoked: choose another", key.Name, taken.ID)
-		}
-		if taken != nil {
-			return fmt.Errorf("the name %q is that of the key %s: choose another", key.Name, taken.ID)
+		if err := session.CheckNewAPIKey(keys, &key); err != nil {
+			return err
 		}
 		return k.conn.exec(`INSERT INTO api_keys (id, name, role, hash, created, revoked) VALUES (?, ?, ?, ?, ?, ?)`,
 			key.ID, key.Name, string(key.Role), key.Hash[:], int64(key.CreateTime), int64(key.RevokeTime))
@@ -170,31 +167,16 @@ func (k *Keys) Create(ctx context.Context, key session.APIKey) error {
 // stays as it is.
 func (k *Keys) Revoke(ctx context.Context, idOrName string, at session.Time) (revoked session.APIKey, err error) {
 	err = k.write(ctx, func() error {
-		found, err := k.conn.findKey(idOrName)
+		keys, err := k.conn.apiKeys()
 		if err != nil {
 			return err
 		}
-		if found == nil {
-			return fmt.Errorf("no key has the id or name %q", idOrName)
+		if revoked, err = session.RevokedAPIKey(keys, idOrName, at); err != nil {
+			return err
 		}
-		if found.RevokeTime == 0 {
-			found.RevokeTime = at
-		}
-		revoked = *found
 		return k.conn.exec(`UPDATE api_keys SET revoked = ? WHERE id = ?`, int64(revoked.RevokeTime), revoked.ID)
 	})
 	return revoked, err
-}
-
-// findKey returns the key of the id, else that of the name; nil if there is none.
-func (c *conn) findKey(idOrName string) (found *session.APIKey, err error) {
-	keys, err := c.apiKeys()
-	for i := range keys {
-		if key := &keys[i]; key.ID == idOrName || key.Name == idOrName && found == nil {
-			found = key
-		}
-	}
-	return found, err
 }
 
 // write does something in a transaction.

@@ -13,20 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/storetest"
 )
-
-// keyNamed is an API key with something in every field.
-func keyNamed(name string, number byte) session.APIKey {
-	return session.APIKey{
-		ID: "id-" + name, Name: name, Role: session.RoleService, Hash: session.CredentialHash{number, 31: 1},
-		CreateTime: filterTime + session.Time(number),
-	}
-}
 
 func openKeys(t *testing.T, dir string) *Keys {
 	t.Helper()
@@ -42,73 +31,11 @@ func openKeys(t *testing.T, dir string) *Keys {
 	return keys
 }
 
-// wantKeys checks what the command line and the store know of.
-func wantKeys(t *testing.T, keys *Keys, store *Store, want ...session.APIKey) {
-	t.Helper()
-	got, err := keys.List(t.Context())
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
-		t.Errorf("List: %v (-want +got):\n%s", err, diff)
-	}
-	got, err = store.APIKeys(t.Context())
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
-		t.Errorf("APIKeys: %v (-want +got):\n%s", err, diff)
-	}
-}
-
-func TestKeysBesideAServer(t *testing.T) {
-	dir := t.TempDir()
-	store := openStore(t, Config{Dir: dir})
-	keys := openKeys(t, dir)
-	wantKeys(t, keys, store)
-	billing, other := keyNamed("billing", 1), keyNamed("Ünüsual \"name\"", 2)
-	other.Role = session.RoleAdmin
-	for _, key := range []session.APIKey{billing, other} {
-		if err := keys.Create(t.Context(), key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wantKeys(t, keys, store, billing, other)
-
-	for name, c := range map[string]struct {
-		key  session.APIKey
-		want string
-	}{
-		"a name that is taken":     {keyNamed("billing", 3), `the name "billing" is that of the key id-billing`},
-		"a name that is an id":     {keyNamed("id-billing", 3), "choose another"},
-		"an id that is taken":      {session.APIKey{ID: billing.ID, Name: "new", Hash: session.CredentialHash{3}}, "UNIQUE"},
-		"the hash of another's":    {session.APIKey{ID: "new", Name: "new", Hash: billing.Hash}, "UNIQUE"},
-		"a name in another's case": {keyNamed("Billing", 4), ""},
-	} {
-		err := keys.Create(t.Context(), c.key)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
-		}
-	}
-	wantKeys(t, keys, store, billing, other, keyNamed("Billing", 4))
-}
-
-func TestRevokingAKey(t *testing.T) {
-	dir := t.TempDir()
-	keys := openKeys(t, dir) // makes the store
-	store := openStore(t, Config{Dir: dir})
-	first, second := keyNamed("first", 1), keyNamed("second", 2)
-	if err := errors.Join(keys.Create(t.Context(), first), keys.Create(t.Context(), second)); err != nil {
-		t.Fatal(err)
-	}
-	for i, by := range []string{first.ID, second.Name, first.Name, second.ID} { // each a second time, which changes nothing
-		revoked, err := keys.Revoke(t.Context(), by, session.Time(100+i))
-		if want := session.Time(100 + i%2); err != nil || revoked.RevokeTime != want {
-			t.Errorf("Revoke(%s) = %+v, %v, want it revoked at %d", by, revoked, err, want)
-		}
-	}
-	first.RevokeTime, second.RevokeTime = 100, 101
-	wantKeys(t, keys, store, first, second)
-	if _, err := keys.Revoke(t.Context(), "third", 1); err == nil || !strings.Contains(err.Error(), `"third"`) {
-		t.Errorf("Revoke = %v, want an error that names the key", err)
-	}
-	if err := keys.Create(t.Context(), keyNamed("first", 3)); err == nil || !strings.Contains(err.Error(), "was revoked") {
-		t.Errorf("Create = %v, want it to say that the name's key was revoked", err)
-	}
+func TestKeys(t *testing.T) {
+	storetest.RunKeys(t, func(t *testing.T, o storetest.Options) session.APIKeys {
+		return openStore(t, Config{Dir: o.Dir, Now: o.Now})
+	},
+		func(t *testing.T, o storetest.Options) storetest.Keys { return openKeys(t, o.Dir) })
 }
 
 func TestOpenKeysRefuses(t *testing.T) {
@@ -178,11 +105,11 @@ func TestKeysOfAnOlderStore(t *testing.T) {
 	dir := t.TempDir()
 	makeFirstVersion(t, dir)
 	keys := openKeys(t, dir)
-	if err := keys.Create(t.Context(), keyNamed("billing", 1)); err != nil {
+	if err := keys.Create(t.Context(), storetest.KeyNamed("billing", 1)); err != nil {
 		t.Fatal(err)
 	}
 	store := openStore(t, Config{Dir: dir})
-	wantKeys(t, keys, store, keyNamed("billing", 1))
+	storetest.WantKeys(t, keys, store, storetest.KeyNamed("billing", 1))
 	wantPublishable(t, store, "s")
 }
 
@@ -211,18 +138,18 @@ func TestABusyServerIsWaitedFor(t *testing.T) {
 	<-holding
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := keys.Create(ctx, keyNamed("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := keys.Create(ctx, storetest.KeyNamed("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Create while the store is busy = %v, want %v", err, context.DeadlineExceeded)
 	}
-	wantKeys(t, keys, store)
+	storetest.WantKeys(t, keys, store)
 	group.Go(func() {
-		if err := keys.Create(t.Context(), keyNamed("patient", 2)); err != nil {
+		if err := keys.Create(t.Context(), storetest.KeyNamed("patient", 2)); err != nil {
 			t.Error(err)
 		}
 	})
 	close(release)
 	group.Wait()
-	wantKeys(t, keys, store, keyNamed("patient", 2))
+	storetest.WantKeys(t, keys, store, storetest.KeyNamed("patient", 2))
 }
 
 // keysLoopDir says, in a second process of this test, where it is to make and revoke keys; and how many.
@@ -291,7 +218,7 @@ func loopKeys(t *testing.T, dir string) {
 		if revoked == nil {
 			t.Error("a key is there that was not made")
 		}
-		err = keys.Create(t.Context(), keyNamed(name, byte(i)))
+		err = keys.Create(t.Context(), storetest.KeyNamed(name, byte(i)))
 		_, revoked = keys.Revoke(t.Context(), name, 1)
 		if err := errors.Join(err, revoked, keys.Close()); err != nil {
 			t.Fatal(err)

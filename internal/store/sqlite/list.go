@@ -78,6 +78,9 @@ func newLister(c *conn, q *session.Query, now session.Time) *lister {
 
 // users are the users one of whom each match must be found by; nil: any session may match.
 func (l *lister) users() []string {
+	if l.query.Own {
+		return []string{l.query.VisibleTo}
+	}
 	required, ok := l.query.Filter.RequiredUser()
 	switch {
 	case ok && (l.query.All || required == l.query.VisibleTo):

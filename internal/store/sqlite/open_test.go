@@ -145,7 +145,7 @@ func TestTheFilesAreTheOwners(t *testing.T) {
 	})
 	t.Run("of a key", func(t *testing.T) {
 		dir := t.TempDir()
-		if err := openKeys(t, dir).Create(t.Context(), keyNamed("billing", 1)); err != nil {
+		if err := openKeys(t, dir).Create(t.Context(), storetest.KeyNamed("billing", 1)); err != nil {
 			t.Fatal(err)
 		}
 		wantFilesOfTheOwner(t, dir)

@@ -27,6 +27,20 @@ func Created(t *testing.T, store session.Store, creator string) (n int) {
 	return n
 }
 
+// wantCreatedAt checks what a decision about an id sees.
+func wantCreatedAt(t *testing.T, store session.Store, id, creator string, want int) {
+	t.Helper()
+	err := store.Write(t.Context(), &session.Write{ID: id, Creator: creator, Decide: func(v *session.View) (session.Change, error) {
+		if v.Created != want {
+			t.Errorf("at %q, %d sessions of %q exist, want %d", id, v.Created, creator, want)
+		}
+		return session.Change{}, nil
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func wantCreated(t *testing.T, store session.Store, creator string, want int) {
 	t.Helper()
 	if got := Created(t, store, creator); got != want {
@@ -93,6 +107,19 @@ func testCreators(t *testing.T, open Opener) {
 		wantCreated(t, store, "user-2", 1)
 		clock.Advance(time.Minute)
 		eventually(t, "a session that has expired counts no more", func() bool { return Created(t, store, "user-1") == 1 })
+	})
+	t.Run("one that has expired makes room for the one that takes its place", func(t *testing.T) {
+		store, clock := openFresh(t, open)
+		for round := range 3 { // each time it is full, and counts until the moment that its place is taken
+			create := Creation{ID: "s", Spec: publicSpec("user-1"), Creator: "user-1", Quota: 1, Lifetime: time.Minute}
+			if _, err := create.Create(t.Context(), store); err != nil {
+				t.Fatalf("round %d: Create = %v", round, err)
+			}
+			clock.Advance(time.Hour)
+		}
+		must(t)((&Creation{ID: "s", Spec: publicSpec("user-2"), Creator: "user-2", Lifetime: time.Minute}).Create(t.Context(), store))
+		clock.Advance(time.Hour)
+		wantCreatedAt(t, store, "s", "user-1", 0) // another's makes no room
 	})
 	t.Run("at random, across restarts", testCreatorsAtRandom(open))
 }

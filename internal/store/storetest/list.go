@@ -164,6 +164,9 @@ func testVisibility(open Opener) func(*testing.T) {
 				}
 				wantIDs(t, store, &session.Query{All: true, VisibleTo: "stranger", Order: order}, every...)
 			}
+			for user, want := range map[string][]string{"owner": every, "guest": every, "stranger": nil, "blocked": nil, "creator": nil} {
+				wantIDs(t, store, &session.Query{VisibleTo: user, Own: true}, want...)
+			}
 		}
 		check(t)
 		if errs := inParallel(300, func(i int) error { // whatever is done to recent sessions is done to old ones too
@@ -175,6 +178,9 @@ func testVisibility(open Opener) func(*testing.T) {
 		for user, want := range map[string][]string{"owner": every, "guest": every, "stranger": every[:1], "creator": every[:1]} {
 			wantIDs(t, store, &session.Query{VisibleTo: user}, want...)
 		}
+		for user, want := range map[string][]string{"owner": every, "guest": every, "stranger": nil, "creator": nil} {
+			wantIDs(t, store, &session.Query{VisibleTo: user, Own: true}, want...)
+		}
 	}
 }
 
@@ -183,6 +189,9 @@ func (l *library) checkOrders(t *testing.T) {
 	t.Helper()
 	for _, order := range allOrders {
 		l.wantList(t, l.Store, &session.Query{VisibleTo: "user-2", Order: order, Size: 100}, "")
+	}
+	for _, descending := range []bool{false, true} {
+		l.wantList(t, l.Store, &session.Query{VisibleTo: "user-2", Own: true, Order: session.Order{Descending: descending}, Size: 100}, "")
 	}
 }
 

@@ -37,7 +37,7 @@ func (m model) set(t *testing.T, r *session.Record) {
 func (m model) list(q *session.Query) []string {
 	var found []*session.Record
 	for _, e := range m {
-		see := q.All || e.spec.Type == session.Public ||
+		see := q.All || !q.Own && e.spec.Type == session.Public ||
 			slices.Contains(e.spec.Owners, q.VisibleTo) || slices.Contains(e.spec.AllowedUsers, q.VisibleTo) ||
 			slices.Contains(e.members, q.VisibleTo)
 		if see && q.Filter.Match(e.record, e.spec) {

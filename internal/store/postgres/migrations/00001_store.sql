@@ -125,18 +125,19 @@ CREATE TABLE creators (
 );
 
 -- The transactions that changed something, each a row. Inserting a row again tells whether a transaction was committed
--- whose COMMIT got no answer: if not, the row is void, and it never will be. The transaction ids tell other nodes what
--- they have not seen yet.
+-- whose COMMIT got no answer: if not, the row is void, and it never will be. The transaction ids tell nodes what they have
+-- not seen yet; they, and the database's clock, also say which rows are old: nodes' clocks may be wrong.
 CREATE TABLE commits (
-    group_id  uuid     PRIMARY KEY, -- a UUIDv7 of about the time at which the transaction began
+    group_id  uuid     PRIMARY KEY, -- unique, and no more than that
     xid       xid8     NOT NULL DEFAULT pg_current_xact_id(),
+    written   bigint   NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
     at        bigint   NOT NULL, -- the latest time of its writes
     void      boolean  NOT NULL,
     uids      uuid[]   NOT NULL, -- the sessions whose logs it went on with
     sequences bigint[] NOT NULL  -- and where these then ended
 );
 
-CREATE INDEX commits_by_transaction ON commits (xid);
+CREATE INDEX commits_by_transaction ON commits (xid, group_id);
 
 CREATE TABLE settings (
     name  text  PRIMARY KEY,

@@ -1,0 +1,144 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// way is how messages come from the publisher, who is at the first node, to the
+// subscribers.
+type way int
+
+const (
+	near   way = iota // who are at the same node
+	across            // who are at the other one
+	cut               // likewise, and NATS is gone: only the database tells
+)
+
+// crossing publishes so many messages a second to the stage's rooms, which have so many
+// subscribers together.
+func crossing(streams, rate int, w way) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		listens := s.cluster.nodes[0]
+		if w != near {
+			listens = s.cluster.nodes[1]
+		}
+		readers, err := follow(ctx, followConfig{Addr: listens.addr, Streams: streams, Rooms: s.rooms}, s.stderr)
+		if err != nil {
+			return err
+		}
+		defer readers.stop()
+		if err := s.cluster.target().settle(ctx); err != nil {
+			return err
+		}
+		if w == cut {
+			s.cluster.nats.stop()
+		}
+		window := openWindow(s.postgres.postmaster, s.cluster.target().pids()...)
+		sent := pacer{addr: s.addr, rooms: s.rooms, rate: rate}.runFor(ctx, s.options.duration)
+		s.check(sent.flaw())
+		got, err := s.finishAt(readers, deliveries(sent.answers, streams, s.rooms))
+		window.end()
+		if err != nil {
+			return err
+		}
+		s.add("messages published", float64(sent.answers)/sent.seconds, "/s")
+		s.addLatency("from publish to receive", got.P50, got.P99)
+		s.add("longest from publish to receive", got.Max.Seconds()*1e3, "ms")
+		s.addLatency("until the acknowledgment", sent.latencies.quantile(0.50), sent.latencies.quantile(0.99))
+		s.add("p99 of the publisher's own delay", sent.late.quantile(0.99).Seconds()*1e3, "ms")
+		s.add("node CPU a message", perRequest(window.server.Seconds(), sent.answers), "us")
+		s.add("database CPU a message", perRequest(window.database.Seconds(), sent.answers), "us")
+		return nil
+	}
+}
+
+// deliveries are how many messages come to streams that are spread over rooms, if so
+// many were published to the rooms in turn, from the first on.
+func deliveries(messages int64, streams, rooms int) int64 {
+	total := int64(0)
+	for room := range int64(rooms) {
+		listening := (int64(streams) - room + int64(rooms) - 1) / int64(rooms)
+		total += (messages - room + int64(rooms) - 1) / int64(rooms) * listening
+	}
+	return total
+}
+
+// livePause is between the messages of a live measurement, over all sessions.
+const livePause = time.Second
+
+// live measures what sessions cost a node that have a subscriber each, and to one of
+// which somebody publishes every second. That they exist costs the node nothing: they
+// are in the database before it is looked at first.
+func live(ctx context.Context, s *stage) error {
+	if err := s.cluster.target().settle(ctx); err != nil {
+		return err
+	}
+	resident, err := residentBytes(s.pid())
+	if err != nil {
+		return err
+	}
+	listening, err := s.cluster.nats.subscriptions(ctx)
+	if err != nil {
+		return err
+	}
+	readers, err := follow(ctx, followConfig{Addr: s.addr, Streams: s.rooms, Rooms: s.rooms}, s.stderr)
+	if err != nil {
+		return err
+	}
+	defer readers.stop()
+	if err := wait(ctx, s.options.leave); err != nil { // subscribing looks at the head once more after a second
+		return err
+	}
+	before, err := s.cluster.database.account(ctx)
+	if err != nil {
+		return err
+	}
+	w := openWindow(s.postgres.postmaster, s.pid())
+	sent := pacer{addr: s.addr, rooms: s.rooms, rate: int(time.Second / livePause)}.runFor(ctx, s.options.duration)
+	w.end()
+	s.check(sent.flaw())
+	after, err := s.cluster.database.account(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.addLive(ctx, resident, listening); err != nil {
+		return err
+	}
+	s.add("node CPU, of one processor", 100*w.server.Seconds()/w.elapsed.Seconds(), "%")
+	s.add("database CPU, of one processor", 100*w.database.Seconds()/w.elapsed.Seconds(), "%")
+	s.add("database transactions", float64(after.since(before).transactions)/w.elapsed.Seconds(), "/s")
+	_, err = s.finishAt(readers, deliveries(sent.answers, s.rooms, s.rooms))
+	return err
+}
+
+// addLive says what the node holds more than before.
+func (s *stage) addLive(ctx context.Context, resident int64, listening int) error {
+	now, err := residentBytes(s.pid())
+	if err != nil {
+		return err
+	}
+	subscriptions, err := s.cluster.nats.subscriptions(ctx)
+	if err != nil {
+		return err
+	}
+	s.add("resident", float64(now)/1e6, "MB")
+	s.add("resident a live session", float64(now-resident)/float64(s.rooms)/1024, "KiB")
+	s.add("NATS subscriptions more", float64(subscriptions-listening), "")
+	return nil
+}
+
+const nodesLegend = `
+Every stream is checked: a measurement fails unless each gets all that was acknowledged, once and in order. Messages
+have 300 bytes and say when they were sent. All of it shares the machine.
+
+near, across, cut   two nodes; the publisher is at the first. Its subscribers are at the same node, at the other, or at
+             the other without NATS, which is stopped once they listen. 1: 100 messages a second into one session
+             with 10 subscribers; 100: 1,000 a second over 100 sessions with a subscriber each.
+live         one node and as many sessions with a subscriber each; a message a second over all of them. Resident is
+             VmRSS, garbage included, a live session what was added from before they listened. Transactions are of
+             the whole database, those of the background too, and of this measurement's two looks at it.
+             PostgreSQL counts them a second late: -duration 20s says it to a few hundredths.
+`
