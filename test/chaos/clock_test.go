@@ -15,7 +15,7 @@ import (
 )
 
 // clockVariable names, for a server with a shifted clock, the file that has how many seconds the clock is ahead.
-const clockVariable = "PARLEY_TEST_CLOCK"
+const clockVariable = "CHAOS_CLOCK"
 
 // shiftedClock is added to package time. The file is mapped: a clock is shifted while the server runs. What measures how
 // long something takes is not, as on a machine whose clock is set.

@@ -4,11 +4,13 @@ package chaos_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +30,7 @@ const (
 	// shifted is the node whose clock can be shifted.
 	shifted = nodeCount - 1
 
-	startLimit = 2 * time.Minute // for something to come up again
+	startLimit = time.Minute // for something to come up again
 )
 
 // cluster is nodes, with what they depend on.
@@ -132,24 +134,22 @@ func (n *node) mustStart() {
 
 // start starts the node, as often as it takes: what it depends on may be away.
 func (n *node) start(ctx context.Context) error {
-	for {
+	for earlier := error(nil); ; n.starts++ {
 		err := n.startOnce(ctx)
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
 		}
-		n.starts++
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(200 * time.Millisecond):
+		if wait(ctx, 200*time.Millisecond) != nil {
+			return errors.Join(earlier, err)
 		}
+		earlier = err
 	}
 }
 
 // startOnce returns when the node is ready.
 func (n *node) startOnce(ctx context.Context) (err error) {
 	command := exec.Command(n.binary, n.args...)
-	command.Env = append(os.Environ(), "PARLEY_LOG_LEVEL=info")
+	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "PARLEY_") })
 	if n.clock != nil {
 		command.Env = append(command.Env, clockVariable+"="+n.clock.path)
 	}
@@ -179,7 +179,7 @@ func (n *node) startOnce(ctx context.Context) (err error) {
 	case <-n.process.ended:
 		return fmt.Errorf("%s ended before it was ready: %w\n%s", n.name, n.process.exit, &n.process.output)
 	case <-ctx.Done():
-		n.process.kill()
+		n.process.dump()
 		return fmt.Errorf("%s was not ready in time: %w\n%s", n.name, ctx.Err(), &n.process.output)
 	}
 }
@@ -194,8 +194,7 @@ func (n *node) drain() error {
 		}
 		return nil
 	case <-time.After(startLimit):
-		n.process.signal(syscall.SIGQUIT) // it says where it hangs
-		<-n.process.ended
+		n.process.dump()
 		return fmt.Errorf("%s does not drain\n%s", n.name, &n.process.output)
 	}
 }

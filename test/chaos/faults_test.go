@@ -98,10 +98,7 @@ func (n *node) inflict(ctx context.Context, f fault) error {
 		if err := n.clock.shift(f.Ahead); err != nil {
 			return err
 		}
-		if err := wait(ctx, f.For); err != nil {
-			return err
-		}
-		return n.clock.shift(0)
+		return wait(ctx, f.For) // and it stays so until it is shifted again
 	case natsCut, natsStalled:
 		return broken(ctx, f, n.nats...)
 	default:
@@ -184,8 +181,8 @@ func (c *cluster) inflictPostgres(ctx context.Context, f fault) error {
 	case postgresKilled:
 		signal = syscall.SIGKILL
 	default:
-		return c.postgres.EndConnections()
+		return c.postgres.EndConnections() //nolint:contextcheck // it has a limit of its own
 	}
 	c.postgres.Stop(signal)
-	return errors.Join(wait(ctx, f.For), c.postgres.Begin())
+	return errors.Join(wait(ctx, f.For), c.postgres.Begin()) //nolint:contextcheck // it begins even if ctx has ended
 }

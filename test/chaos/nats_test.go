@@ -6,14 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/logger"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
@@ -26,6 +29,9 @@ type natsConfig struct {
 	Peers                []string
 }
 
+// natsLimit is how long a server may take to start.
+const natsLimit = 30 * time.Second
+
 const natsReady = "NATS is ready"
 
 // serveNATS is a server of a NATS cluster, until it is killed. It tells clients of no other server: they would go round
@@ -36,7 +42,7 @@ func serveNATS(config string) error {
 		return err
 	}
 	options := &server.Options{
-		ServerName: c.Name, Host: "127.0.0.1", Port: c.ClientPort, NoSigs: true, NoLog: true,
+		ServerName: c.Name, Host: "127.0.0.1", Port: c.ClientPort, NoSigs: true,
 		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: c.PeerPort, NoAdvertise: true},
 	}
 	for _, peer := range c.Peers {
@@ -46,8 +52,9 @@ func serveNATS(config string) error {
 	if err != nil {
 		return err
 	}
+	s.SetLogger(logger.NewStdLogger(false, false, false, false, false), false, false)
 	s.Start()
-	if !s.ReadyForConnections(30 * time.Second) {
+	if !s.ReadyForConnections(natsLimit) {
 		return errors.New("the NATS server did not start in time")
 	}
 	fmt.Fprintln(os.Stderr, natsReady)
@@ -83,17 +90,22 @@ func startNATS(t *testing.T, size int) []*natsServer {
 	return servers
 }
 
-// freePorts returns ports that nobody listens on.
+// freePorts returns ports that nobody listens on. They are not of those that connections get by themselves: such a
+// connection would have a server's port while that is away.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	const lowest, highest = 15_000, 30_000
+	var ports []int
+	for len(ports) < n {
+		port := lowest + rand.IntN(highest-lowest)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			ports = append(ports, port)
+			err = listener.Close()
+		}
+		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { listener.Close() })
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports
 }

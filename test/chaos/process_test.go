@@ -48,6 +48,12 @@ func (p *process) kill() {
 	<-p.ended
 }
 
+// dump ends a Go program that hangs: it says where.
+func (p *process) dump() {
+	p.signal(syscall.SIGQUIT)
+	<-p.ended
+}
+
 // running tells whether the process has not ended.
 func (p *process) running() bool {
 	select {

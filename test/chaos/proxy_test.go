@@ -3,8 +3,11 @@
 package chaos_test
 
 import (
+	"encoding/binary"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -13,6 +16,7 @@ type proxy struct {
 	network, target string // what is on the other side
 	listener        net.Listener
 	handling        sync.WaitGroup
+	statements      *atomic.Int64 // counts those to PostgreSQL that pass; nil: there are none
 
 	mu    sync.Mutex // guards what follows
 	links map[*link]struct{}
@@ -144,7 +148,11 @@ func (l *link) run() {
 		}
 		_ = far.Close()
 	})
-	l.pass(far, l.near)
+	var to io.Writer = far
+	if count := l.proxy.statements; count != nil {
+		to = io.MultiWriter(far, &meter{statements: count})
+	}
+	l.pass(to, l.near)
 	close(stopped)
 	l.close()
 	back.Wait()
@@ -160,7 +168,7 @@ func (l *link) passes() bool {
 	}
 }
 
-func (l *link) pass(to, from net.Conn) {
+func (l *link) pass(to io.Writer, from net.Conn) {
 	defer l.close()
 	buffer := make([]byte, 1<<16)
 	for {
@@ -171,7 +179,46 @@ func (l *link) pass(to, from net.Conn) {
 	}
 }
 
-func wrote(to net.Conn, b []byte) bool {
+func wrote(to io.Writer, b []byte) bool {
 	_, err := to.Write(b)
 	return err == nil
+}
+
+// meter counts the statements in what a client tells PostgreSQL: those that are told to run, and those that are text alone.
+type meter struct {
+	statements *atomic.Int64
+	header     []byte // of the present message, as far as it has come
+	left       int    // bytes of its content to come
+	begun      bool   // the first message, which has no type, is past
+}
+
+// Write implements io.Writer.
+func (m *meter) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		if m.left > 0 {
+			n := min(m.left, len(rest))
+			m.left, rest = m.left-n, rest[n:]
+			continue
+		}
+		m.header, rest = append(m.header, rest[0]), rest[1:]
+		m.begin()
+	}
+	return len(b), nil
+}
+
+// begin begins the content of a message if its header is whole.
+func (m *meter) begin() {
+	const lengthBytes = 4
+	typed := 0
+	if m.begun {
+		typed = 1
+	}
+	if len(m.header) < typed+lengthBytes {
+		return
+	}
+	if kind := m.header[0]; m.begun && (kind == 'E' || kind == 'Q') {
+		m.statements.Add(1)
+	}
+	m.left = int(binary.BigEndian.Uint32(m.header[typed:])) - lengthBytes
+	m.header, m.begun = m.header[:0], true
 }
