@@ -90,10 +90,10 @@ func newNode(c *cluster, i int, shiftable bool, database, keys string) *node {
 		c.t.Fatal(err)
 	}
 	n := &node{t: c.t, name: fmt.Sprintf("node-%d", i), binary: binary, clock: environment}
-	n.postgres = newProxy(c.t, "unix", c.postgres.Socket())
+	n.postgres = newProxy(c.t, "unix", c.postgres.Socket(), nil)
 	urls := make([]string, 0, len(c.nats))
 	for _, s := range c.nats {
-		p := newProxy(c.t, "tcp", s.address())
+		p := newProxy(c.t, "tcp", s.address(), nil)
 		n.nats = append(n.nats, p)
 		urls = append(urls, "nats://"+p.address())
 	}

@@ -24,8 +24,8 @@ type proxy struct {
 	cut   bool          // whoever comes is turned away
 }
 
-// newProxy starts a proxy on a port of its own.
-func newProxy(t *testing.T, network, target string) *proxy {
+// newProxy starts a proxy on a port of its own. What passes is counted, unless there is nothing to count it with.
+func newProxy(t *testing.T, network, target string, statements *atomic.Int64) *proxy {
 	t.Helper()
 	var config net.ListenConfig
 	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -33,7 +33,7 @@ func newProxy(t *testing.T, network, target string) *proxy {
 		t.Fatal(err)
 	}
 	p := &proxy{
-		network: network, target: target, listener: listener,
+		network: network, target: target, listener: listener, statements: statements,
 		links: make(map[*link]struct{}), flow: make(chan struct{}),
 	}
 	close(p.flow)
