@@ -17,7 +17,7 @@ import (
 // Two nodes that cannot reach NATS tell their followers what the other one commits: from the database. One who was there
 // before they were cut off hears it, and so does one who comes afterwards.
 func TestNodesDeliverToEachOtherWithoutNATS(t *testing.T) {
-	const messages = 15
+	const messages = 10
 	ctx, cancel := context.WithTimeout(t.Context(), roundLimit)
 	defer cancel()
 	c := newCluster(t, 2, false)

@@ -24,7 +24,7 @@ import (
 var (
 	runFor = flag.Duration("chaos.for", 0, "run rounds for that long, instead of the fixed seeds")
 	seeded = flag.Uint64("chaos.seed", 0, "the seed of the rounds; 0: any")
-	quiet  = flag.Int("chaos.quiet", 3_000, "how many quiet sessions are to cost no more than ten")
+	quiet  = flag.Int("chaos.quiet", 2_000, "how many quiet sessions are to cost no more than ten")
 	clocks = flag.Bool("chaos.clock", true, "shift the clock of a node, too: all of its server is compiled anew for that, the first time")
 )
 
