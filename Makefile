@@ -34,6 +34,7 @@ build: ## Build the static binary bin/parley
 
 .PHONY: test
 test: ## Run all tests with the race detector
+test: .bin/nats
 	@scripts/postgres
 	go test -race -timeout 10m $(TEST_FLAGS) ./...
 
@@ -97,6 +98,9 @@ check-vulnerabilities: .bin/govulncheck
 
 .bin/govulncheck: tools/govulncheck/go.mod tools/govulncheck/go.sum
 	cd tools/govulncheck && go build -o ../../$@ golang.org/x/vuln/cmd/govulncheck
+
+.bin/nats: tools/natscli/go.mod tools/natscli/go.sum
+	cd tools/natscli && go build -o ../../$@ github.com/nats-io/natscli/nats
 
 .bin/protoc-gen-go: tools/protoc/go.mod tools/protoc/go.sum
 	cd tools/protoc && go build -o ../../$@ google.golang.org/protobuf/cmd/protoc-gen-go

@@ -188,21 +188,22 @@ func (l *bareLane) create(ctx context.Context) error {
 		return err
 	}
 	n := l.rows
-	uids, found := make([][16]byte, n), make([][16]byte, 0, n*l.sample.users)
-	ids, names, creators, docs, users := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, 0, n*l.sample.users)
-	kinds, none, ones := make([]int16, n), make([]int64, n), make([]int64, n)
+	uids, ids, creators := make([][16]byte, n), make([]string, n), make([]string, n)
+	var found [][16]byte
+	var users []string // who find them
 	for i := range n {
 		uid, err := uuid.NewV7()
 		if err != nil {
 			return err
 		}
 		uids[i], ids[i], creators[i] = uid, uid.String(), fmt.Sprintf("creator-%02d-%03d", l.number, i)
-		names[i], docs[i], kinds[i], ones[i] = l.sample.display, l.sample.doc, l.sample.kind, 1
 		for range l.sample.users {
 			found, users = append(found, uid), append(users, userName(l.draw.IntN(1e4)))
 		}
 	}
-	times := slices.Repeat([]int64{now}, n)
+	names, docs := slices.Repeat([]string{l.sample.display}, n), slices.Repeat([]string{l.sample.doc}, n)
+	kinds, times := slices.Repeat([]int16{l.sample.kind}, n), slices.Repeat([]int64{now}, n)
+	none, ones := make([]int64, n), slices.Repeat([]int64{1}, n)
 	batch.Queue(`INSERT INTO sessions (uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
 		SELECT uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc
 		FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
@@ -215,9 +216,9 @@ func (l *bareLane) create(ctx context.Context) error {
 	batch.Queue(`INSERT INTO session_users (uid, user_name)
 		SELECT uid, user_name FROM unnest($1::uuid[], $2::text[]) AS w (uid, user_name) ORDER BY user_name, uid
 		ON CONFLICT (user_name, uid) DO NOTHING`, found, users)
-	batch.Queue(`INSERT INTO creators (user_name, sessions)
-		SELECT user_name, sessions FROM unnest($1::text[], $2::bigint[]) AS w (user_name, sessions)
-		ON CONFLICT (user_name) DO UPDATE SET sessions = creators.sessions + excluded.sessions`, creators, ones)
+	batch.Queue(`INSERT INTO creators (user_name, part, sessions)
+		SELECT user_name, $3, sessions FROM unnest($1::text[], $2::bigint[]) AS w (user_name, sessions)
+		ON CONFLICT (user_name, part) DO UPDATE SET sessions = creators.sessions + excluded.sessions`, creators, ones, l.number)
 	return l.end(ctx, &batch, now, uids, ones)
 }
 

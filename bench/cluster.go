@@ -72,7 +72,7 @@ func (c *cluster) stop() {
 // target is all nodes together.
 func (c *cluster) target() target {
 	t := target{users: authUsers, database: c.postgres.postmaster}
-	var addrs []string
+	addrs := make([]string, 0, len(c.nodes))
 	for _, s := range c.nodes {
 		addrs = append(addrs, s.addr)
 		t.processes = append(t.processes, s.child)

@@ -70,13 +70,14 @@ func deliveries(messages int64, streams, rooms int) int64 {
 const livePause = time.Second
 
 // live measures what sessions cost a node that have a subscriber each, and to one of
-// which somebody publishes every second. That they exist costs the node nothing: they
-// are in the database before it is looked at first.
+// which somebody publishes every second. The node is the second one: the first has made
+// the sessions, and holds what that has left in its memory; it publishes.
 func live(ctx context.Context, s *stage) error {
+	node := s.cluster.nodes[1]
 	if err := s.cluster.target().settle(ctx); err != nil {
 		return err
 	}
-	resident, err := residentBytes(s.pid())
+	resident, err := residentBytes(node.pid())
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func live(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	readers, err := follow(ctx, followConfig{Addr: s.addr, Streams: s.rooms, Rooms: s.rooms}, s.stderr)
+	readers, err := follow(ctx, followConfig{Addr: node.addr, Streams: s.rooms, Rooms: s.rooms}, s.stderr)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func live(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	w := openWindow(s.postgres.postmaster, s.pid())
+	w := openWindow(s.postgres.postmaster, node.pid())
 	sent := pacer{addr: s.addr, rooms: s.rooms, rate: int(time.Second / livePause)}.runFor(ctx, s.options.duration)
 	w.end()
 	s.check(sent.flaw())
@@ -104,7 +105,7 @@ func live(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := s.addLive(ctx, resident, listening); err != nil {
+	if err := s.addLive(ctx, node, resident, listening); err != nil {
 		return err
 	}
 	s.add("node CPU, of one processor", 100*w.server.Seconds()/w.elapsed.Seconds(), "%")
@@ -115,8 +116,8 @@ func live(ctx context.Context, s *stage) error {
 }
 
 // addLive says what the node holds more than before.
-func (s *stage) addLive(ctx context.Context, resident int64, listening int) error {
-	now, err := residentBytes(s.pid())
+func (s *stage) addLive(ctx context.Context, node *server, resident int64, listening int) error {
+	now, err := residentBytes(node.pid())
 	if err != nil {
 		return err
 	}
@@ -137,8 +138,8 @@ have 300 bytes and say when they were sent. All of it shares the machine.
 near, across, cut   two nodes; the publisher is at the first. Its subscribers are at the same node, at the other, or at
              the other without NATS, which is stopped once they listen. 1: 100 messages a second into one session
              with 10 subscribers; 100: 1,000 a second over 100 sessions with a subscriber each.
-live         one node and as many sessions with a subscriber each; a message a second over all of them. Resident is
-             VmRSS, garbage included, a live session what was added from before they listened. Transactions are of
-             the whole database, those of the background too, and of this measurement's two looks at it.
-             PostgreSQL counts them a second late: -duration 20s says it to a few hundredths.
+live         as many sessions with a subscriber each at one node; another publishes a message a second over all of
+             them. Resident is VmRSS of the first, garbage included, a live session what was added from before they
+             listened. Transactions are of the whole database, those of both nodes' background too. PostgreSQL counts
+             them a second late: -duration 20s says it to a few hundredths.
 `

@@ -29,9 +29,9 @@ func nodesMeasurements() []measurement {
 		{name: "near100", rooms: hundred, nodes: 2, run: crossing(hundred, 1000, near)},
 		{name: "across100", rooms: hundred, nodes: 2, run: crossing(hundred, 1000, across)},
 		{name: "cut100", rooms: hundred, nodes: 2, run: crossing(hundred, 1000, cut)},
-		{name: "live100", rooms: 100, nodes: 1, run: live},
-		{name: "live1000", rooms: 1000, nodes: 1, run: live},
-		{name: "live10000", rooms: 10_000, nodes: 1, run: live},
+		{name: "live100", rooms: 100, nodes: 2, run: live},
+		{name: "live1000", rooms: 1000, nodes: 2, run: live},
+		{name: "live10000", rooms: 10_000, nodes: 2, run: live},
 	}
 }
 

@@ -19,11 +19,17 @@ const module = "github.com/parleyhq/parley/"
 
 // layers says what of ours each package may import, tests aside. It is the architecture: a new line here is a decision.
 var layers = map[string][]string{
-	"internal/fault":           nil,
-	"internal/session":         {"internal/fault"},
-	"internal/store/commit":    {"internal/fault"},
-	"internal/store/sqlite":    {"internal/fault", "internal/session", "internal/store/commit"},
-	"internal/store/postgres":  {"internal/fault", "internal/session", "internal/store/commit"},
+	"internal/fault":          nil,
+	"internal/session":        {"internal/fault"},
+	"internal/store/commit":   {"internal/fault"},
+	"internal/store/schema":   nil,
+	"internal/store/transfer": {"internal/session"},
+	"internal/store/sqlite": {
+		"internal/fault", "internal/session", "internal/store/commit", "internal/store/schema", "internal/store/transfer",
+	},
+	"internal/store/postgres": {
+		"internal/fault", "internal/session", "internal/store/commit", "internal/store/schema", "internal/store/transfer",
+	},
 	"internal/store/pgtest":    nil,
 	"internal/followtest":      {"gen/parley/conversation/v1"},
 	"internal/store/storetest": {"internal/fault", "internal/session"},
@@ -47,7 +53,7 @@ var layers = map[string][]string{
 	},
 	"cmd/parley": {
 		"internal/app", "internal/auth", "internal/config", "internal/keyfile", "internal/session", "internal/store/postgres",
-		"internal/store/sqlite",
+		"internal/store/schema", "internal/store/sqlite", "internal/store/transfer",
 	},
 	"bench":                      {"gen/parley/conversation/v1"},
 	"tools/protoc/openapi":       nil,

@@ -22,7 +22,9 @@ func TestUntilTheDelayIsOverAServerThatIsToStopOnlySaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	health, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	watching, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	health, err := healthv1.NewHealthClient(conn).Watch(watching, &healthv1.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

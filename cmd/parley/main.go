@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.AddCommand(serveCommand())
 	root.AddCommand(keyCommand()) //nolint:contextcheck // its commands have the context that they are executed with
 	root.AddCommand(tokenCommand())
+	root.AddCommand(migrateCommand(), copyCommand()) //nolint:contextcheck // as above
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -190,6 +190,7 @@ func (a *App) abandon(ctx context.Context) error {
 	var errs []error
 	a.closeGate()
 	if a.store != nil {
+		a.tail.Leave()
 		errs = append(errs, a.store.Close(ctx))
 	}
 	if a.tail != nil {
@@ -292,8 +293,9 @@ func (a *App) stop(ctx context.Context) error {
 	store, cancelStore := context.WithTimeout(ctx, storeDeadline)
 	defer cancelStore()
 	a.closeGate()
+	a.tail.Leave() // it reads the store
 	err = errors.Join(err, a.store.Close(store))
-	a.tail.Close()
+	a.tail.Close() // it announces what the store has written last
 	if api != nil {
 		err = errors.Join(err, api.Close(store))
 	}

@@ -134,7 +134,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.Int("quota-streams", 100, "streams that a user may have open on this server; 0: no limit")
 	flags.Int("quota-bytes", 16<<20, "bytes of a user's request bodies that this server handles at a time; 0: no limit")
 	flags.StringSlice(flagProxies, nil, "network whose X-Forwarded-For is believed, such as 10.0.0.0/8; may repeat")
-	flags.Duration("drain-delay", 0, "how long a server that is told to stop goes on while /readyz says that it is not ready, such as 5s: for balancers to notice")
+	flags.Duration("drain-delay", 0, "how long a server that is told to stop only says so in /readyz, such as 5s, for balancers to notice")
 	flags.String("audit", "", "record of changes and denials: log or off; default: off under --auth dev, else log")
 	flags.StringSlice(flagOrigins, nil, "web origin whose pages may change things, besides our own; may repeat")
 	flags.String("log-level", "info", "debug, info, warn or error")
@@ -198,8 +198,8 @@ func (c *Config) check() error {
 	default:
 		errs = append(errs, errors.New("--auth must be dev or jwt"))
 	}
-	errs = append(errs, c.checkDatabase(), c.NATS.check(), c.JWT.check(), c.Limits.check(), checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
-	errs = append(errs, c.checkRunning())
+	errs = append(errs, c.checkDatabase(), c.NATS.check(), c.JWT.check(), c.Limits.check(), c.checkRunning(),
+		checkPair("tls-cert", c.TLSCert, "tls-key", c.TLSKey))
 	if _, err := c.TrustedProxies(); err != nil {
 		errs = append(errs, err)
 	}

@@ -2,6 +2,7 @@
 package keyfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,26 @@ func Load(path string, create bool) (*session.KeyRing, error) {
 		return nil, fmt.Errorf("server key: %s: %w", path, err)
 	}
 	return keys, nil
+}
+
+// Put makes the file with a ring. It fails if there is a file with another one.
+func Put(path string, keys *session.KeyRing) error {
+	if err := makeFile(path, keys.Encode()); err != nil {
+		return fmt.Errorf("server key: %w", err)
+	}
+	return Check(path, keys)
+}
+
+// Check fails if there is a file that has another ring than this one.
+func Check(path string, keys *session.KeyRing) error {
+	present, err := Load(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !bytes.Equal(present.Encode(), keys.Encode()) {
+		err = fmt.Errorf("server key: %s has another key ring", path)
+	}
+	return err
 }
 
 // Rotate adds a fresh key to the ring. The file keeps its owner and its mode; a crash leaves it as it was or as it is to

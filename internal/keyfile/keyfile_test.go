@@ -183,3 +183,25 @@ func TestRotateKeepsTheModeAndTheLink(t *testing.T) {
 		t.Errorf("Lstat = %v, %v, want the link", info, err)
 	}
 }
+
+func TestPutKeepsARingThatIsThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), keyfile.FileName)
+	ring, other := session.NewKeyRing(), session.NewKeyRing()
+	if err := keyfile.Check(path, ring); err != nil {
+		t.Errorf("Check without a file = %v", err)
+	}
+	for range 2 {
+		if err := keyfile.Put(path, ring); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantAlone(t, path, 0o600)
+	for name, err := range map[string]error{"Put": keyfile.Put(path, other), "Check": keyfile.Check(path, other)} {
+		if err == nil || !strings.Contains(err.Error(), path+" has another key ring") {
+			t.Errorf("%s of another ring = %v", name, err)
+		}
+	}
+	if !bytes.Equal(load(t, path, false).Encode(), ring.Encode()) {
+		t.Error("the ring was replaced")
+	}
+}

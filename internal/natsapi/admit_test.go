@@ -86,7 +86,7 @@ func TestWhatAClientMayNotDo(t *testing.T) {
 				eve = ada
 			}
 			eve.listen(t, subject)
-			eve.wantRefused(t, "permissions violation")
+			eve.wantRefused(t)
 		})
 	}
 	for name, subject := range map[string]string{
@@ -101,7 +101,7 @@ func TestWhatAClientMayNotDo(t *testing.T) {
 			if err := eve.Publish(subject, nil); err != nil {
 				t.Fatal(err)
 			}
-			eve.wantRefused(t, "permissions violation")
+			eve.wantRefused(t)
 		})
 	}
 }
@@ -230,7 +230,7 @@ func TestAConnectionEndsWithARightOfIts(t *testing.T) {
 			stays.must(t, sessions+"list", "")
 			again := r.connect(t, "bob")
 			again.listen(t, sessions+"s.events.>")
-			again.wantRefused(t, "permissions violation")
+			again.wantRefused(t)
 		})
 	}
 }
@@ -311,7 +311,7 @@ func TestADevelopmentServersClientsDoWhatTheyLike(t *testing.T) {
 	if err := ada.Publish(sessions+"s.events.1", []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
-	ada.wantRefused(t, "permissions violation")
+	ada.wantRefused(t)
 	if n, _, _ := all.Pending(); n != 0 {
 		t.Error("a forged event is in the mirror")
 	}

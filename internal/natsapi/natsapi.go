@@ -120,7 +120,7 @@ func (a *API) Start(ctx context.Context) error {
 	}
 	a.service = service
 	for i := range endpoints {
-		if err := a.addEndpoint(&endpoints[i]); err != nil {
+		if err := a.addEndpoint(&endpoints[i]); err != nil { //nolint:contextcheck // requests come after Start has returned
 			return fmt.Errorf("natsapi: %s: %w", endpoints[i].subject, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -524,7 +525,7 @@ func TestOneNodeOfManyAnswers(t *testing.T) {
 	const count = 40
 	for i := range count {
 		m := ada.message(sessions+"list", "")
-		m.Reply = strings.TrimSuffix(inbox.Subject, ">") + fmt.Sprint(i)
+		m.Reply = strings.TrimSuffix(inbox.Subject, ">") + strconv.Itoa(i)
 		if err := ada.PublishMsg(m); err != nil {
 			t.Fatal(err)
 		}
@@ -557,7 +558,7 @@ func TestADrainAnswersWhatWasTaken(t *testing.T) {
 	sent.Go(func() {
 		for i := range count {
 			m := ada.message(fmt.Sprintf("%sd%d.create", sessions, i), `{"session":`+draft(1, "ada")+`}`)
-			m.Reply = reply + fmt.Sprint(i)
+			m.Reply = reply + strconv.Itoa(i)
 			if err := ada.PublishMsg(m); err != nil {
 				t.Error(err)
 			}

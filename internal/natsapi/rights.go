@@ -56,7 +56,8 @@ func newRights(api *API) *rights {
 	}
 }
 
-// enter adds a client, in the place of what it was before if it says anew who it is, and grants it the mirrors of the sessions whose logs it may read.
+// enter adds a client, in the place of what it was before if it says anew who it is, and grants it the mirrors of the
+// sessions whose logs it may read.
 func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, grant *Grant) error {
 	c := &client{caller: caller, touched: make(map[session.UID]struct{})}
 	r.mu.Lock()
@@ -87,7 +88,7 @@ func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, gr
 		w.clients[id] = c
 		c.sessions = append(c.sessions, record.UID)
 		if _, touched := c.touched[record.UID]; touched {
-			r.plan(record.UID, w)
+			r.plan(record.UID, w) //nolint:contextcheck // it is looked at after the client has entered
 		}
 	}
 	c.touched = nil

@@ -28,5 +28,5 @@ func (h *handler) answerFault(w http.ResponseWriter, r *http.Request, err error)
 		header.Set("WWW-Authenticate", cmp.Or(f.Challenge, `Bearer realm="parley"`))
 	}
 	w.WriteHeader(rpc.HTTPStatus(f.Kind))
-	_, _ = w.Write(rpc.AppendErrorJSON(nil, f))
+	_, _ = w.Write(rpc.AppendErrorJSON(nil, f)) //nolint:gosec // it is JSON, and its type says so
 }

@@ -17,7 +17,8 @@ type call[T any] struct {
 
 // callFields are those of a message: the resource name, and the fields of the request.
 func callFields[T any](resource string, of *fields[T]) *fields[call[T]] {
-	list := []field[call[T]]{textField(resource, func(c *call[T]) *string { return &c.resource })}
+	list := append(make([]field[call[T]], 0, 1+len(of.list)),
+		textField(resource, func(c *call[T]) *string { return &c.resource }))
 	for _, f := range of.list {
 		wrapped := field[call[T]]{name: f.name}
 		if f.read != nil {

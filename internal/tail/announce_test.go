@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -98,6 +99,20 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// as is the announcement with another node's name on it.
+func as(node nodeID, a *announcement) []byte {
+	data := sealed(a)
+	copy(data[1:], node[:])
+	return data
+}
+
+// numbered is the announcement with another number on it.
+func numbered(number byte, a *announcement) []byte {
+	data := sealed(a)
+	data[headerBytes-1] = number
+	return data
+}
+
 func TestOnlyAnnouncementsOfOtherNodesWithTheKeyCount(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := newPair(t, 3)
@@ -112,6 +127,8 @@ func TestOnlyAnnouncementsOfOtherNodesWithTheKeyCount(t *testing.T) {
 			"another session":  sealed(&announcement{what: anEvent, node: nodeID{9}, uid: two, event: message(two, 4, 10)}),
 			"a forged number":  (&announcement{what: aSequence, node: nodeID{9}, uid: one, sequence: 9}).encode(cipherOf([]byte("another"), nodeID{9})),
 			"presence":         sealed(&announcement{what: aPresence, node: nodeID{9}, uid: one}),
+			"another node's":   as(nodeID{8}, &announcement{what: anEvent, node: nodeID{9}, uid: one, event: next}),
+			"another number":   numbered(7, &announcement{what: anEvent, node: nodeID{9}, uid: one, event: next}),
 			"too short":        {1, 2, 3},
 			"nothing":          nil,
 			"another version":  append([]byte{sealVersion + 1}, sealed(&announcement{what: anEvent, node: nodeID{9}, uid: one, event: next})[1:]...),
@@ -175,4 +192,71 @@ func TestAFullOutboxLosesAnnouncementsAndNoMemory(t *testing.T) {
 			t.Errorf("%d of 1,000 events were announced", n)
 		}
 	})
+}
+
+func TestNothingOfAMessageIsReadableOnTheBus(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bus := newFakeBus()
+		h := newHub(t, Options{Log: newFakeLog(), Bus: bus, Key: theKey})
+		e := message(one, 1, 0)
+		e.MessageID, e.Document = "m-secret", []byte(`{"content":"hello secret"}`)
+		h.Committed([]*session.Event{e})
+		newWatcher(t, h, one, 0)
+		synctest.Wait()
+		for uid, least := range map[session.UID]int{one: 1, {}: 2} {
+			sent := bus.sent(uid)
+			if len(sent) < least {
+				t.Errorf("%d announcements for %s, want %d", len(sent), uid, least)
+			}
+			for _, data := range sent {
+				for _, plain := range []string{"secret", "hello", "content", "ada", string(one[:])} {
+					if bytes.Contains(data, []byte(plain)) {
+						t.Errorf("%q is readable in %q", plain, data)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestTheSameIsSealedAnewEachTimeAndByEachRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bus := newFakeBus()
+		seen := make(map[string]bool)
+		for range 2 { // runs of a node
+			h := newHub(t, Options{Log: newFakeLog(), Bus: bus, Key: theKey})
+			for range 100 {
+				h.Committed([]*session.Event{ephemeral(one, 1)})
+			}
+			synctest.Wait()
+		}
+		for _, data := range bus.sent(one) {
+			seen[string(data[headerBytes:len(data)-sealBytes])] = true
+		}
+		if len(seen) != 200 {
+			t.Errorf("200 announcements of the same have %d different contents: a nonce was used twice with a key", len(seen))
+		}
+	})
+}
+
+func TestForgersAreNotRemembered(t *testing.T) {
+	p := newPeers(theKey)
+	for i := range 2 * maxPeers {
+		node := nodeID{byte(i), byte(i >> 8), 1}
+		a := announcement{what: aSequence, node: node, uid: one, sequence: 1}
+		if _, err := p.decode(a.encode(cipherOf([]byte("another"), node)), one); err == nil {
+			t.Fatal("decode of a forged announcement succeeded")
+		}
+	}
+	if n := len(p.known); n != 0 {
+		t.Errorf("%d forgers are remembered", n)
+	}
+	for i := range 2 * maxPeers {
+		if _, err := p.decode(sealed(&announcement{what: aSequence, node: nodeID{byte(i), byte(i >> 8)}, uid: one, sequence: 1}), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(p.known); n != maxPeers {
+		t.Errorf("%d nodes are remembered, want %d", n, maxPeers)
+	}
 }

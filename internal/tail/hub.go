@@ -165,9 +165,9 @@ func (h *Hub) Drain() {
 	}
 }
 
-// Close drains, sends what is still to be announced, and returns when no goroutine of the Hub is left. Watches may be
-// closed before or after. Closing again does nothing.
-func (h *Hub) Close() {
+// Leave drains, ends all tails, and tells other nodes that nobody watches here any more. When it has returned the log is
+// not read any more; what is committed is still announced. Watches may be closed before or after.
+func (h *Hub) Leave() {
 	h.Drain()
 	h.mu.Lock()
 	if h.closed {
@@ -189,6 +189,12 @@ func (h *Hub) Close() {
 	}
 	h.work.Wait()
 	h.pumps.stop()
+}
+
+// Close leaves, sends what is still to be announced, and returns when no goroutine of the Hub is left. Closing again does
+// nothing.
+func (h *Hub) Close() {
+	h.Leave()
 	if h.outbox != nil {
 		h.outbox.stop()
 	}

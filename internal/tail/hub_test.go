@@ -312,3 +312,20 @@ func TestARewoundLogIsNoticedByAnyRead(t *testing.T) {
 		w.wantRead("behind")
 	})
 }
+
+func TestAHubThatHasLeftReadsNothingAndStillAnnounces(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		here := newWatcherAtHead(t, p.here, one)
+		there := newWatcherAtHead(t, newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey}), one)
+		here.wantRead("idle")
+		there.wantRead("idle")
+		p.here.Head(one, 100) // which it is about to read
+		p.here.Leave()
+		reads := p.log.countReads()
+		wait(time.Minute)
+		wantReads(t, p.log, reads)
+		commit(p.here, p.log, one, 1)
+		there.wantWakes(1)
+	})
+}

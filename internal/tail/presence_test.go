@@ -85,3 +85,47 @@ func TestPresenceNeedsTheKey(t *testing.T) {
 		wantOnline(t, p.here, false)
 	})
 }
+
+func TestPresenceThatIsRepeatedChangesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
+		synctest.Wait()
+		before := len(p.bus.sent(session.UID{}))
+		w := newWatcher(t, there, one, 0)
+		wantOnline(t, p.here, true)
+		here := p.bus.sent(session.UID{})[before]
+		w.Close()
+		wantOnline(t, p.here, false)
+		p.bus.Announce(session.UID{}, here)
+		wantOnline(t, p.here, false)
+		wait(time.Hour)
+		p.bus.Announce(session.UID{}, here)
+		wantOnline(t, p.here, false)
+	})
+}
+
+func TestNodesMeetWhenTheBusIsBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		there := newHub(t, Options{Log: p.log, Bus: p.bus, Key: theKey})
+		synctest.Wait()
+		p.bus.setCarry(func(func()) {}) // the bus is away
+		newWatcher(t, p.here, one, 0)
+		newWatcher(t, there, two, 0)
+		synctest.Wait()
+		p.bus.setCarry(nil)
+		wantOnline(t, there, false)
+		p.here.Reconnected()
+		wantOnline(t, there, true)
+		if !p.here.Online(two, "users/ada") {
+			t.Error("the node does not know who is at the other")
+		}
+	})
+}
+
+func TestReconnectedWithoutABusDoesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		newHub(t, Options{Log: newFakeLog()}).Reconnected()
+	})
+}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,7 +89,7 @@ func newNode(c *cluster, i int, shiftable bool, database, keys string) *node {
 		c.t.Fatal(err)
 	}
 	n := &node{t: c.t, name: fmt.Sprintf("node-%d", i), binary: binary, clock: environment}
-	n.postgres = newProxy(c.t, "unix", c.postgres.Socket(), nil)
+	n.postgres = newProxy(c.t, "unix", pgtest.Socket(database), nil)
 	urls := make([]string, 0, len(c.nats))
 	for _, s := range c.nats {
 		p := newProxy(c.t, "tcp", s.address(), nil)
@@ -99,7 +98,7 @@ func newNode(c *cluster, i int, shiftable bool, database, keys string) *node {
 	}
 	n.args = []string{
 		"serve", "--auth", "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0",
-		"--server-key-file", keys, "--database-url", through(c.t, database, n.postgres), "--nats-url", strings.Join(urls, ","),
+		"--server-key-file", keys, "--database-url", pgtest.Through(database, n.postgres.address()), "--nats-url", strings.Join(urls, ","),
 	}
 	c.t.Cleanup(func() {
 		if n.process != nil {
@@ -108,16 +107,6 @@ func newNode(c *cluster, i int, shiftable bool, database, keys string) *node {
 		}
 	})
 	return n
-}
-
-// through is the URL by which a database is reached through a proxy.
-func through(t *testing.T, database string, p *proxy) string {
-	t.Helper()
-	parsed, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "postgres://" + parsed.Query().Get("user") + "@" + p.address() + parsed.Path + "?sslmode=disable"
 }
 
 // server is where the node is.

@@ -4,7 +4,6 @@ package chaos_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -141,16 +140,7 @@ func (s *natsServer) away(ctx context.Context, d time.Duration) error {
 	if err := wait(ctx, d); err != nil {
 		return err
 	}
-	for {
-		err := s.start()
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		// Somebody has the port for a moment.
-		if wait(ctx, 100*time.Millisecond) != nil {
-			return err
-		}
-	}
+	return again(ctx, s.start)
 }
 
 // natsAway kills the whole cluster of NATS, and starts it again.
@@ -172,17 +162,28 @@ func (c *cluster) natsAway(ctx context.Context, d time.Duration) error {
 func (c *cluster) inflictPostgres(ctx context.Context, f fault) error {
 	c.postgresLock.Lock()
 	defer c.postgresLock.Unlock()
-	var signal syscall.Signal
 	switch f.Kind {
 	case postgresStopped:
-		signal = syscall.SIGINT
+		c.postgres.Stop()
 	case postgresCrashed:
-		signal = syscall.SIGQUIT
+		c.postgres.Kill()
 	case postgresKilled:
-		signal = syscall.SIGKILL
+		c.postgres.OutOfMemory()
 	default:
 		return c.postgres.EndConnections() //nolint:contextcheck // it has a limit of its own
 	}
-	c.postgres.Stop(signal)
-	return errors.Join(wait(ctx, f.For), c.postgres.Begin()) //nolint:contextcheck // it begins even if ctx has ended
+	if err := wait(ctx, f.For); err != nil {
+		return err
+	}
+	return again(ctx, c.postgres.Start) //nolint:contextcheck // likewise
+}
+
+// again starts something that was killed, as often as it takes: what it had may not be free at once.
+func again(ctx context.Context, start func() error) error {
+	for {
+		err := start()
+		if err == nil || wait(ctx, 100*time.Millisecond) != nil {
+			return err
+		}
+	}
 }

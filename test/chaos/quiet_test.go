@@ -31,10 +31,10 @@ type audience struct {
 }
 
 // newAudience opens the node. No other tells it anything: it is on its own on a bus.
-func newAudience(t *testing.T, database string, server *pgtest.Server, keys *session.KeyRing) *audience {
+func newAudience(t *testing.T, database string, keys *session.KeyRing) *audience {
 	t.Helper()
 	a := &audience{t: t, statements: new(atomic.Int64), woken: make(chan int, 1)}
-	p := newProxy(t, "unix", server.Socket(), a.statements)
+	p := newProxy(t, "unix", pgtest.Socket(database), a.statements)
 	hub := tail.New(tail.Options{
 		Log: logFunc(func(ctx context.Context, uid session.UID, after int64, limit, maxBytes int) (*session.Log, error) {
 			return a.store.Log(ctx, uid, after, limit, maxBytes)
@@ -43,7 +43,7 @@ func newAudience(t *testing.T, database string, server *pgtest.Server, keys *ses
 	})
 	var err error
 	a.store, err = postgres.Open(t.Context(), postgres.Config{
-		URL: through(t, database, p), Keys: keys, Log: slog.New(slog.DiscardHandler), Committed: hub.Committed, Reached: hub.Head,
+		URL: pgtest.Through(database, p.address()), Keys: keys, Log: slog.New(slog.DiscardHandler), Committed: hub.Committed, Reached: hub.Head,
 		FeedEvery: lookEvery, TidyEvery: lookEvery,
 	})
 	if err != nil {
@@ -170,12 +170,11 @@ func (a *audience) wait(d time.Duration) {
 // when somebody writes of whom only the database tells.
 func TestQuietSessionsCostTheDatabaseNothing(t *testing.T) {
 	const few = 10
-	server := pgtest.Start(t)
-	database, keys := server.Database(t), session.NewKeyRing()
-	other := newAudience(t, database, server, keys)
+	database, keys := pgtest.Database(t), session.NewKeyRing()
+	other := newAudience(t, database, keys)
 	other.create(*quiet)
 
-	small, large := newAudience(t, database, server, keys), newAudience(t, database, server, keys)
+	small, large := newAudience(t, database, keys), newAudience(t, database, keys)
 	small.follow(few)
 	large.follow(*quiet)
 	fewCost, manyCost := small.cost(), large.cost()

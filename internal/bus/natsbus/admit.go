@@ -59,8 +59,8 @@ func (b *Bus) Disconnect(id uint64) {
 	}
 }
 
-// Gone has the function called when a client's connection has ended, within about a second (10 s if it ended as it
-// began). One function is called, that of the last call, from one goroutine.
+// Gone has the function called when a client's connection has ended, within about a second (10 s for a leaf node that
+// left as it came). One function is called, that of the last call, from one goroutine.
 func (b *Bus) Gone(gone func(id uint64)) {
 	if b.embedded == nil {
 		return
@@ -96,7 +96,7 @@ type door struct {
 type visit struct {
 	since    time.Time
 	admitted bool
-	seen     bool // the server has it among its connections
+	seen     bool // the server has had it among its connections
 	cut      bool // it is to be ended
 }
 
@@ -162,7 +162,7 @@ func (d *door) judge(c server.ClientAuthentication) (*server.User, error) {
 		return nil, errors.New("too many clients connect at once")
 	}
 	id := c.GetID()
-	admit := d.arrive(id)
+	admit := d.arrive(id, leaf)
 	user, err := d.ask(ctx, admit, clientOf(c, leaf))
 	d.settle(id, err == nil)
 	return user, err
@@ -232,12 +232,13 @@ func permission(allow, deny []string) *server.SubjectPermission {
 	return &server.SubjectPermission{Allow: allow, Deny: deny}
 }
 
-// arrive notes that a client is judged, and returns by whom.
-func (d *door) arrive(id uint64) func(context.Context, Client) (Grant, error) {
+// arrive notes that a client is judged, and returns by whom. The server already has it among its connections, unless it is
+// a leaf node.
+func (d *door) arrive(id uint64, leaf bool) func(context.Context, Client) (Grant, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.present[id] == nil {
-		d.present[id] = &visit{since: time.Now()}
+		d.present[id] = &visit{since: time.Now(), seen: !leaf}
 	}
 	return d.admit
 }

@@ -40,6 +40,7 @@ const (
 // client reaches what is the nodes'.
 type embedded struct {
 	server  *server.Server
+	options *server.Options // the server writes into them where it listens
 	door    *door
 	nodes   *server.Account
 	secrets secrets
@@ -52,11 +53,11 @@ type secrets struct{ node, api string }
 func startServer(ctx context.Context, config Config, log *slog.Logger) (*embedded, error) {
 	e := &embedded{secrets: secrets{node: secret(), api: secret()}}
 	e.door = newDoor(config.Listen != "", e.secrets, log)
-	options, err := serverOptions(config, e.door)
-	if err != nil {
+	var err error
+	if e.options, err = serverOptions(config, e.door); err != nil {
 		return nil, err
 	}
-	if e.server, err = server.NewServer(options); err != nil {
+	if e.server, err = server.NewServer(e.options); err != nil {
 		return nil, fmt.Errorf("natsbus: cannot make the embedded server: %w", err)
 	}
 	if e.nodes, err = e.server.LookupAccount(nodesAccount); err != nil {
@@ -104,8 +105,8 @@ func (e *embedded) stop() {
 	e.door.close()
 }
 
-// options are those of a connection inside of the process.
-func (e *embedded) options(ctx context.Context, token string, log *slog.Logger) []nats.Option {
+// dialOptions are those of a connection inside of the process.
+func (e *embedded) dialOptions(ctx context.Context, token string, log *slog.Logger) []nats.Option {
 	return append(commonOptions(ctx, log), nats.Name("parley"), nats.InProcessServer(e.server), nats.Token(token))
 }
 
@@ -170,7 +171,7 @@ func clusterOptions(options *server.Options, config Config) (err error) {
 	cluster.Username, cluster.Password = routeUser, config.RouteSecret
 	cluster.TLSConfig = config.ClusterTLS
 	cluster.AuthTimeout = authSeconds
-	cluster.PinnedAccounts = []string{nodesAccount} // clients who are too fast do not hold up nodes
+	cluster.PoolSize = -1 // one connection: of several, some may not come back after a server did (nats-server 2.15)
 	cluster.NoAdvertise = config.Listen == ""
 	if cluster.Host, cluster.Port, err = hostPort(config.Cluster); err != nil {
 		return err
@@ -219,4 +220,12 @@ func (b *Bus) ClusterAddress() string {
 		return address.String()
 	}
 	return ""
+}
+
+// LeafAddress is where the embedded server accepts leaf nodes. Empty: nowhere.
+func (b *Bus) LeafAddress() string {
+	if b.embedded == nil || b.embedded.options.LeafNode.Port == 0 {
+		return ""
+	}
+	return net.JoinHostPort(b.embedded.options.LeafNode.Host, strconv.Itoa(b.embedded.options.LeafNode.Port))
 }

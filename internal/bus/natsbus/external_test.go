@@ -101,11 +101,11 @@ func (a *authority) pair() (cert, key string) {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.cert, a.key)
-	bytes, err := x509.MarshalECPrivateKey(private)
+	encoded, err := x509.MarshalECPrivateKey(private)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return a.write("CERTIFICATE", der), a.write("EC PRIVATE KEY", bytes)
+	return a.write("CERTIFICATE", der), a.write("EC PRIVATE KEY", encoded)
 }
 
 // config is for both sides of a connection, whose certificates the authority has made.

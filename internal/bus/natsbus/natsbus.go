@@ -61,9 +61,11 @@ type Config struct {
 	// TLS is of Listen and Leaf. Nil: there is none.
 	TLS *tls.Config
 
-	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do, as URLs. The
-	// servers of a cluster tell one another of the rest; so one route that is there is enough. All nodes have the same RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret
-	// and all else goes in plain text.
+	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do, as URLs; this
+	// node's own among them does no harm. Servers tell one another of the rest, but only once: after a failure it is sure
+	// only of two of whom one is named to the other that they find each other again. So name all. All nodes have the same
+	// RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret and all
+	// else goes in plain text.
 	Cluster     string
 	Routes      []string
 	RouteSecret string
@@ -77,7 +79,8 @@ type Config struct {
 type Bus struct {
 	embedded *embedded // nil: the server is elsewhere
 	conn     *nats.Conn
-	clients  *nats.Conn // nil: there is no API
+	clients  *nats.Conn      // nil: there is no API
+	closed   []chan struct{} // closed when a connection is; of each one
 	spread   bool
 	log      *slog.Logger
 
@@ -111,14 +114,14 @@ func (b *Bus) open(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	if config.Listen != "" || config.Leaf != "" {
-		b.clients, err = connect("", b.embedded.options(ctx, b.embedded.secrets.api, b.log)...)
+		b.clients, err = b.connect("", b.embedded.dialOptions(ctx, b.embedded.secrets.api, b.log)...)
 	}
 	return err
 }
 
 // join connects to the embedded server as a node.
 func (b *Bus) join(ctx context.Context) (*nats.Conn, error) {
-	return connect("", append(b.embedded.options(ctx, b.embedded.secrets.node, b.log), b.nodeOptions()...)...)
+	return b.connect("", append(b.embedded.dialOptions(ctx, b.embedded.secrets.node, b.log), b.nodeOptions()...)...)
 }
 
 // nodeOptions are of the connection that carries announcements. A node does not need its own.
@@ -130,11 +133,11 @@ func (b *Bus) openExternal(ctx context.Context, config Config) (err error) {
 	if err := checkURL(config.URL); err != nil {
 		return err
 	}
-	if b.conn, err = connect(config.URL, append(b.externalOptions(ctx, config), b.nodeOptions()...)...); err != nil {
+	if b.conn, err = b.connect(config.URL, append(b.externalOptions(ctx, config), b.nodeOptions()...)...); err != nil {
 		return err
 	}
 	if config.ExternalAPI {
-		if b.clients, err = connect(config.URL, b.externalOptions(ctx, config)...); err != nil {
+		if b.clients, err = b.connect(config.URL, b.externalOptions(ctx, config)...); err != nil {
 			return err
 		}
 	}
@@ -198,11 +201,13 @@ func commonOptions(ctx context.Context, log *slog.Logger) []nats.Option {
 	}
 }
 
-func connect(urls string, options ...nats.Option) (*nats.Conn, error) {
-	conn, err := nats.Connect(urls, options...)
+func (b *Bus) connect(urls string, options ...nats.Option) (*nats.Conn, error) {
+	closed := make(chan struct{})
+	conn, err := nats.Connect(urls, append(options, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))...)
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: cannot connect: %w", err)
 	}
+	b.closed = append(b.closed, closed)
 	return conn, nil
 }
 
@@ -310,19 +315,15 @@ func (b *Bus) flush(ctx context.Context) error {
 func (b *Bus) disconnect() {
 	for _, conn := range []*nats.Conn{b.clients, b.conn} {
 		if conn != nil {
-			closeConn(conn)
+			conn.Close()
 		}
+	}
+	for _, closed := range b.closed {
+		<-closed
 	}
 	if b.embedded != nil {
 		b.embedded.stop()
 	}
-}
-
-func closeConn(conn *nats.Conn) {
-	closed := make(chan struct{})
-	conn.SetClosedHandler(func(*nats.Conn) { close(closed) })
-	conn.Close()
-	<-closed
 }
 
 // subject is where a session's announcements go. The zero UID's is that of all sessions.

@@ -7,9 +7,11 @@ package pgtest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -34,6 +36,8 @@ const RequireVariable = "PARLEY_TEST_POSTGRES"
 // Server is a running PostgreSQL.
 type Server struct {
 	settings  []string
+	port      string // of the socket, and on 127.0.0.1
+	password  string // on 127.0.0.1
 	binaries  string // the directory of initdb and postgres
 	dir       string // has the data, the socket and the log
 	owner     *syscall.Credential
@@ -89,7 +93,9 @@ func Start(tb testing.TB, settings ...string) *Server {
 	return server
 }
 
-var errMissing = errors.New("PostgreSQL's initdb and postgres are not installed, neither in PATH nor in /usr/lib/postgresql")
+var errMissing = errors.New("PostgreSQL is not installed: its programs initdb and postgres are neither in PATH nor in " +
+	"/usr/lib/postgresql. Install the server, on Debian and Ubuntu with \"apt-get install postgresql\", on Fedora with " +
+	"\"dnf install postgresql-server\", on macOS with \"brew install postgresql\"")
 
 // check ends the test without a server.
 func check(tb testing.TB, server *Server, err error) *Server {
@@ -122,7 +128,29 @@ func start(settings ...string) (_ *Server, err error) {
 	if err := s.initialize(); err != nil {
 		return nil, err
 	}
-	return s, s.run()
+	for range portTries {
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = s.Start(); err == nil {
+			return s, nil
+		}
+	}
+	return nil, err
+}
+
+// portTries is how many ports are tried: what was free may be another's the moment after.
+const portTries = 3
+
+// freePort is a port that nobody listens on.
+func freePort() (string, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return port, errors.Join(err, listener.Close())
 }
 
 // binaries is the directory of PostgreSQL's programs.
@@ -180,9 +208,20 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return command
 }
 
+// initialize makes the server's files. Who may look into the directory of the socket needs no password; others do.
 func (s *Server) initialize() error {
-	command := s.command("initdb", "--pgdata", s.data(), "--username", userName, "--auth", "trust", "--encoding", "UTF8",
-		"--locale", "C", "--no-sync")
+	s.password = rand.Text()
+	secret := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(secret, []byte(s.password), 0o600); err != nil {
+		return err
+	}
+	if s.owner != nil {
+		if err := os.Chown(secret, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	command := s.command("initdb", "--pgdata", s.data(), "--username", userName, "--auth-local", "trust", "--auth-host", "password",
+		"--pwfile", secret, "--encoding", "UTF8", "--locale", "C", "--no-sync")
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, output)
 	}
@@ -193,20 +232,20 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 const userName = "parley"
 
-// quick are the settings for tests: what is lost when the machine crashes may be lost.
+// quick are the settings for tests: what is lost when the machine crashes may be lost. Nothing is when the server does.
 var quick = []string{
-	"listen_addresses=", "max_connections=500", "shared_buffers=64MB", "fsync=off", "full_page_writes=off", "wal_level=minimal",
+	"listen_addresses=127.0.0.1", "max_connections=500", "shared_buffers=64MB", "fsync=off", "full_page_writes=off", "wal_level=minimal",
 	"max_wal_senders=0",
 }
 
-// run runs the server until it is killed, and returns once it answers.
-func (s *Server) run() error {
+// Start starts the server after Stop or Kill, on what is on the disk, and returns once it answers.
+func (s *Server) Start() error {
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	args := []string{"-D", s.data(), "-k", s.dir}
+	args := []string{"-D", s.data(), "-k", s.dir, "-p", s.port}
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
@@ -268,23 +307,81 @@ func tail(log io.ReadSeeker) []byte {
 	return bytes.TrimSpace(all[max(0, len(all)-most):])
 }
 
-// Restart kills the server, as a crash would, and starts it again on what is on the disk.
+// Restart kills the server, as a crash would, and starts it again.
 func (s *Server) Restart() error {
-	s.Stop(syscall.SIGQUIT)
-	return s.run()
+	s.Kill()
+	return s.Start()
+}
+
+// Kill ends the server as a crash would.
+func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
+
+// Stop ends the server in order: it tells who is connected, and rolls back what is not committed.
+func (s *Server) Stop() { s.end(syscall.SIGINT) }
+
+// Standby ends the server in order and starts it again as the standby of a server that never comes: it can be read, not
+// written, until pg_promote() makes another history of it. It must have been started with "wal_level=replica".
+func (s *Server) Standby() error {
+	s.Stop()
+	if err := os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o600); err != nil {
+		return err
+	}
+	if s.owner != nil {
+		if err := os.Chown(filepath.Join(s.data(), "standby.signal"), int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return s.Start()
+}
+
+func (s *Server) end(signal os.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Signal(signal) // fails if it has ended
+	<-s.exited
+	s.process = nil
 }
 
 func (s *Server) stop() error {
-	s.Stop(syscall.SIGQUIT)
+	s.Kill()
 	return os.RemoveAll(s.dir)
 }
 
-// Socket is the path of the socket that the server listens on.
-func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL.5432") }
-
 func (s *Server) url(database string) string {
-	query := url.Values{"host": {s.dir}, "user": {userName}, "port": {"5432"}}
-	return (&url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: query.Encode()}).String()
+	query, who := url.Values{"host": {s.dir}, "port": {s.port}}, url.UserPassword(userName, s.password)
+	return (&url.URL{Scheme: "postgres", User: who, Path: "/" + database, RawQuery: query.Encode()}).String()
+}
+
+// Socket is the path of the socket that the database of a URL is reached by.
+func Socket(database string) string {
+	query := parse(database).Query()
+	return filepath.Join(query.Get("host"), ".s.PGSQL."+query.Get("port"))
+}
+
+// TCP is the URL of the same database at a port of 127.0.0.1: for what cannot use the socket. The port stays the same when
+// the server is started again.
+func TCP(database string) string {
+	parsed := parse(database)
+	return Through(database, net.JoinHostPort("127.0.0.1", parsed.Query().Get("port")))
+}
+
+// Through is the URL of the same database at another address, of something that forwards to it.
+func Through(database, address string) string {
+	parsed := parse(database)
+	parsed.Host, parsed.RawQuery = address, "sslmode=disable"
+	return parsed.String()
+}
+
+// parse panics unless it is given a URL that Database has returned.
+func parse(database string) *url.URL {
+	parsed, err := url.Parse(database)
+	if err != nil {
+		panic(err)
+	}
+	return parsed
 }
 
 // Database makes an empty database, which the test's end drops, and returns its URL.

@@ -45,6 +45,12 @@ func (h *heard) count(uid session.UID) int {
 	return h.times[uid]
 }
 
+// quiet is a database whose server makes no checkpoint, as it does for other tests: after one, the feed reads a while back.
+func quiet(t *testing.T) string {
+	t.Helper()
+	return pgtest.Start(t, "checkpoint_timeout=1h").Database(t)
+}
+
 // openToFeed opens a store whose feed looks when the test says so.
 func openToFeed(t *testing.T, url string) (*Store, *feed, *heard) {
 	t.Helper()
@@ -94,7 +100,7 @@ func TestANodeHearsOfWhatAnotherCommits(t *testing.T) {
 
 func TestEachTransactionIsToldOnce(t *testing.T) {
 	t.Parallel()
-	store, f, h := openToFeed(t, pgtest.Database(t))
+	store, f, h := openToFeed(t, quiet(t))
 	record := create(t, store, storetest.Creation{ID: "s", Spec: someone})
 	for range 5 {
 		look(t, f)
@@ -108,7 +114,7 @@ func TestEachTransactionIsToldOnce(t *testing.T) {
 // keeps all of them among those that were running for some.
 func TestATransactionThatTakesLongIsNotMissed(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Database(t)
+	url := quiet(t)
 	store, f, h := openToFeed(t, url)
 	create(t, store, storetest.Creation{ID: "s", Spec: someone})
 	beginAt := func() (pgx.Tx, session.UID) {
@@ -180,7 +186,7 @@ func heardCommits(h *heard, times int) (n int) {
 
 func TestABacklogIsReadInPagesAndWhollyTold(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Database(t)
+	url := quiet(t)
 	_, f, h := openToFeed(t, url)
 	const backlog = 2*feedRows + 3
 	insertCommits(t, url, backlog)
@@ -272,7 +278,7 @@ func TestWrongClocksOfNodesHideNothing(t *testing.T) {
 // TestALookThatFailsInItsMiddleIsTakenUp cuts the connections after a page.
 func TestALookThatFailsInItsMiddleIsTakenUp(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Database(t)
+	url := quiet(t)
 	p, through := through(t, url)
 	_, f, h := openToFeed(t, through)
 	const backlog = feedRows + 3
@@ -298,7 +304,7 @@ func TestALookThatFailsInItsMiddleIsTakenUp(t *testing.T) {
 // TestALookIsOneStatement counts what the database is asked, with few sessions and with many.
 func TestALookIsOneStatement(t *testing.T) {
 	t.Parallel()
-	p, url := through(t, pgtest.Database(t))
+	p, url := through(t, quiet(t))
 	store, f, h := openToFeed(t, url)
 	for _, sessions := range []int{1, 300} {
 		var creating sync.WaitGroup
@@ -307,7 +313,8 @@ func TestALookIsOneStatement(t *testing.T) {
 		}
 		creating.Wait()
 		look(t, f)
-		look(t, f) // and what is to be known of the statement is known
+		look(t, f)                                     // and what is to be known of the statement is known
+		<-time.After(feedEvery + 100*time.Millisecond) // for a connection that was idle as long as between two looks
 		const looks = 10
 		before := p.statements()
 		for range looks {
@@ -367,7 +374,7 @@ func TestWhoWasAwayForLongIsToldOfAllSessions(t *testing.T) {
 // TestADatabaseThatCrashedIsReadFromBefore: it may use ids of transactions again that were not on its disk.
 func TestADatabaseThatCrashedIsReadFromBefore(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Start(t)
+	server := pgtest.Start(t, "checkpoint_timeout=1h")
 	store, f, h := openToFeed(t, server.Database(t))
 	record := create(t, store, storetest.Creation{ID: "s", Spec: someone})
 	look(t, f)

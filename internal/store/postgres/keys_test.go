@@ -46,7 +46,7 @@ func TestOpenKeysRefuses(t *testing.T) {
 	makeStore(t, url)
 	execute(t, url, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
 	for name, c := range map[string]struct{ url, want string }{
-		"a newer schema":               {url, "of a newer version of Parley (schema 99999; this one knows 1)"},
+		"a newer schema":               {url, "of a newer version of Parley (schema 99999; this one knows 2)"},
 		"a database that is not there": {strings.Replace(url, "/test_", "/none_", 1), "does not exist"},
 	} {
 		keys, err := OpenKeys(t.Context(), c.url)

@@ -26,6 +26,7 @@ type job struct {
 type lane struct {
 	store    *Store
 	patience patience
+	part     int16 // of the numbers of creators' sessions, which this lane adds to
 	jobs     []*job
 	group    session.UID // of the transaction that runs
 	scene    *scene

@@ -55,6 +55,7 @@ func newLister(s *Store, q *session.Query) *lister {
 	switch {
 	case q.After != nil:
 		l.at = *q.After
+		l.at.UID = whole(l.at.UID, q.Order.Descending)
 	case q.Order.Descending:
 		l.at = lastPosition
 	default:
@@ -70,6 +71,15 @@ func newLister(s *Store, q *session.Query) *lister {
 		l.text, l.args = listTexts[q.Order], []any{q.All, q.VisibleTo}
 	}
 	return l
+}
+
+// whole is where a list goes on after a session. A store that was copied here may have given out a page token that knows the
+// session by its createTime alone, which no other session had: a uid without random bits.
+func whole(uid session.UID, descending bool) session.UID {
+	if descending || uid != session.NewUID(uid.Time(), 0) {
+		return uid
+	}
+	return session.NewUID(uid.Time(), math.MaxUint64)
 }
 
 // users are the users, one or two, one of whom each match must be found by; nil: any session may match.

@@ -128,6 +128,76 @@ func TestAnUnknownOutcomeIsSaidToBeUnknown(t *testing.T) {
 	}
 }
 
+// TestAStandbyIsNotWrittenAndNotReadUntilItTakesThePlace has a database become one, and then the one to write to, of
+// another history.
+func TestAStandbyIsNotWrittenAndNotReadUntilItTakesThePlace(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, "wal_level=replica")
+	url, h := server.Database(t), &heard{}
+	store := openStore(t, Config{URL: url, TidyEvery: time.Hour, patience: hasty})
+	f, err := newFeed(t.Context(), store, h.reached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := create(t, store, storetest.Creation{ID: "s", Spec: someone})
+	look(t, f)
+	if err := server.Standby(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = (&storetest.Publication{User: "user-1", Text: "x"}).Publish(t.Context(), store, "s")
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.From(err).Message, "nothing was done") {
+		t.Errorf("Publish = %v, want an unavailable fault that says that nothing was done", err)
+	}
+	if _, _, err := store.Get(t.Context(), "s", ""); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("Get = %v, want an unavailable fault", err)
+	}
+	if err := f.look(t.Context()); err == nil {
+		t.Error("the feed reads a standby")
+	}
+	execute(t, url, `SELECT pg_promote()`)
+	publish(t, store, "s")
+	look(t, f)
+	wantAllTold(t, f, h, record)
+	if got := len(wantWhole(t, store, record.UID)); got != 2 || h.end(record.UID) != 2 {
+		t.Errorf("the log has %d events, and is told to end at %d, want 2", got, h.end(record.UID))
+	}
+}
+
+// TestAnOrderlyStopOfTheDatabaseIsWaitedFor has it end and begin anew, as for an upgrade, while a write is on its way.
+func TestAnOrderlyStopOfTheDatabaseIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	store := openStore(t, Config{URL: server.Database(t), TidyEvery: time.Hour, Lanes: 1})
+	record := create(t, store, storetest.Creation{ID: "s", Spec: someone})
+	begun, stopped := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		write := publishing("user-1")
+		decide := write.Decide
+		write.Decide = func(v *session.View) (session.Change, error) {
+			once.Do(func() {
+				close(begun)
+				<-stopped
+			})
+			return decide(v)
+		}
+		if err := store.Write(t.Context(), write); err != nil {
+			t.Errorf("Write = %v", err)
+		}
+	})
+	<-begun
+	server.Stop()
+	if err := server.Start(); err != nil {
+		t.Error(err)
+	}
+	close(stopped)
+	writing.Wait()
+	if got := len(wantWhole(t, store, record.UID)); got != 2 {
+		t.Errorf("the log has %d events, want 2", got)
+	}
+}
+
 // TestARestartLosesNothing has the database crash and begin anew while many publish: what was acknowledged is there, what
 // was not done is not, and no log has a hole.
 func TestARestartLosesNothing(t *testing.T) {

@@ -2,15 +2,14 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
-	"fmt"
-	"io/fs"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"github.com/parleyhq/parley/internal/store/schema"
 )
 
 //go:embed migrations/*.sql
@@ -40,25 +39,29 @@ func migrate(ctx context.Context, config *pgx.ConnConfig) (made bool, err error)
 	}
 	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return up(ctx, db)
+	return schema.Up(ctx, goose.DialectPostgres, db, migrations)
 }
 
-func up(ctx context.Context, db *sql.DB) (made bool, err error) {
-	files, err := fs.Sub(migrations, "migrations")
+// Migrate makes the store in a database, or brings it up to date, while no node does. It fails if a newer version of Parley
+// wrote it.
+func Migrate(ctx context.Context, url string) error {
+	database, err := connect(ctx, url, 1)
 	if err != nil {
-		return false, err
+		return named(err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true))
+	database.Close()
+	return nil
+}
+
+// Migrations tells how far the store in a database is, and changes nothing.
+func Migrations(ctx context.Context, url string) (_ *schema.State, err error) {
+	pool, err := newPool(ctx, url, 1)
 	if err != nil {
-		return false, err
+		return nil, named(err)
 	}
-	has, knows, err := provider.GetVersions(ctx)
-	if err != nil {
-		return false, err
-	}
-	if has > knows {
-		return false, fmt.Errorf("the database is of a newer version of Parley (schema %d; this one knows %d)", has, knows)
-	}
-	_, err = provider.Up(ctx)
-	return has == 0, err
+	defer pool.Close()
+	db := stdlib.OpenDB(*pool.Config().ConnConfig)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	state, err := schema.Look(ctx, goose.DialectPostgres, db, migrations)
+	return state, named(err)
 }

@@ -1,12 +1,15 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/pgtest"
@@ -96,6 +99,38 @@ func TestOfCreatesOfOneIDOnTwoNodesOneSucceeds(t *testing.T) {
 	}
 	if got := count(t, n.url, `SELECT sum(sessions) FROM creators`); got != rounds {
 		t.Errorf("%d sessions are counted, want %d", got, rounds)
+	}
+}
+
+// TestCreatesOfOneCreatorDoNotWaitForOneAnother holds the number of a creator's sessions as another node does that is about
+// to commit.
+func TestCreatesOfOneCreatorDoNotWaitForOneAnother(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	store := openStore(t, Config{URL: url})
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `INSERT INTO creators (user_name, part, sessions) VALUES ('user-1', $1, 1)`, creatorParts); err != nil {
+		t.Fatal(err)
+	}
+	create(t, store, storetest.Creation{ID: "s", Spec: session.Spec{Owners: []string{"user-1"}}, Creator: "user-1"})
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	created := 0
+	err = store.Write(t.Context(), &session.Write{ID: "s", Creator: "user-1", Decide: func(v *session.View) (session.Change, error) {
+		created = v.Created
+		return session.Change{}, nil
+	}})
+	if err != nil || created != 2 {
+		t.Errorf("%d sessions are of the creator, %v, want those of both nodes, 2", created, err)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestOpenRefuses(t *testing.T) {
 			makeStore(t, url)
 			execute(t, url, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
 			return url
-		}, nil, "of a newer version of Parley (schema 99999; this one knows 1)"},
+		}, nil, "of a newer version of Parley (schema 99999; this one knows 2)"},
 		{"another server's key", func(t *testing.T, url string) string {
 			makeStore(t, url)
 			return url

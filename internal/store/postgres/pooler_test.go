@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"testing"
 
@@ -54,11 +53,7 @@ func pool(t *testing.T, database string) string {
 			_ = (<-p.idle).Close()
 		}
 	})
-	parsed, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "postgres://" + parsed.Query().Get("user") + "@" + listener.Addr().String() + parsed.Path + "?sslmode=disable"
+	return pgtest.Through(database, listener.Addr().String())
 }
 
 func (p *pooler) accept() {

@@ -17,11 +17,13 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parleyhq/parley/internal/session"
@@ -78,6 +80,7 @@ type Store struct {
 
 const (
 	defaultLanes = 2
+	creatorParts = 64 // of the number of a creator's sessions: so that it is rare that two lanes have the same
 	readerCount  = 8
 )
 
@@ -126,7 +129,8 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		}
 	}
 	for range lanes {
-		s.lanes = append(s.lanes, commit.New(&lane{store: s, patience: config.patience}, s.commitOptions(config, lanes)))
+		l := &lane{store: s, patience: config.patience, part: int16(rand.N(creatorParts))}
+		s.lanes = append(s.lanes, commit.New(l, s.commitOptions(config, lanes)))
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
@@ -147,6 +151,13 @@ func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 	config.MinConns = 0
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	config.ConnConfig.StatementCacheCapacity = 0
+	// That a connection is lost is found out by its use, and each use that matters is tried again: asking before would double
+	// what a quiet node asks.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	// Of several hosts in the URL, a standby is none to connect to: what is read there may be of before the last write.
+	if config.ConnConfig.ValidateConnect == nil {
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}

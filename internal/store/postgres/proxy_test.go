@@ -4,11 +4,12 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
 // proxy stands between a store and its database, and cuts connections where it is told to.
@@ -39,23 +40,19 @@ const (
 // through returns a proxy, and the URL by which the database is reached through it.
 func through(t *testing.T, database string) (*proxy, string) {
 	t.Helper()
-	parsed, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var config net.ListenConfig
 	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: listener, socket: parsed.Query().Get("host") + "/.s.PGSQL.5432", open: make(map[net.Conn]struct{})}
+	p := &proxy{listener: listener, socket: pgtest.Socket(database), open: make(map[net.Conn]struct{})}
 	p.handling.Go(p.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
 		p.silence()
 		p.handling.Wait()
 	})
-	return p, "postgres://" + parsed.Query().Get("user") + "@" + listener.Addr().String() + parsed.Path + "?sslmode=disable"
+	return p, pgtest.Through(database, listener.Addr().String())
 }
 
 // cutNext cuts the next connections that come to a point, so many times.

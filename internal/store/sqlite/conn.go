@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 
 	"modernc.org/sqlite"
 )
@@ -30,9 +29,10 @@ type statement struct {
 }
 
 // open opens a connection to the file with the pragmas, each as "name(value)".
-func open(path string, pragmas ...string) (*conn, error) {
-	query := url.Values{"_pragma": pragmas}
-	raw, err := new(sqlite.Driver).Open("file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode())
+func open(path string, pragmas ...string) (*conn, error) { return openAddress(address(path, pragmas)) }
+
+func openAddress(address string) (*conn, error) {
+	raw, err := new(sqlite.Driver).Open(address)
 	if err != nil {
 		return nil, err
 	}
@@ -142,8 +142,8 @@ func (c *conn) close() error {
 }
 
 // blob runs a statement whose one row has one blob; no row is nil.
-func (c *conn) blob(text string) (b []byte, err error) {
-	err = c.query(text, nil, func(row []driver.Value) error {
+func (c *conn) blob(text string, args ...driver.Value) (b []byte, err error) {
+	err = c.query(text, args, func(row []driver.Value) error {
 		b, _ = row[0].([]byte)
 		return errStop
 	})

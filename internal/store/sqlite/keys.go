@@ -5,15 +5,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/schema"
 )
 
 // APIKeys implements session.APIKeys.
@@ -82,10 +81,11 @@ func OpenKeys(ctx context.Context, dir string) (_ *Keys, err error) {
 
 // migrate brings the store up to date, if it is not and no server has it open.
 func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
-	knows, err := newestMigration()
+	unmade, err := schema.Unmade(migrations)
 	if err != nil {
 		return err
 	}
+	knows := unmade.Knows
 	has, err := k.conn.schema()
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
 		return nil
 	}
 	if has > knows {
-		return newerError(has, knows)
+		return schema.NewerError(has, knows)
 	}
 	lock, err := lockDir(dir)
 	if errors.Is(err, errInUse) {
@@ -110,22 +110,6 @@ func (k *Keys) migrate(ctx context.Context, dir string) (err error) {
 
 // Made tells whether there was no store before: OpenKeys has made it.
 func (k *Keys) Made() bool { return k.made }
-
-// newestMigration is the version of the schema that this version of Parley makes.
-func newestMigration() (newest int64, err error) {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range names {
-		version, err := goose.NumericComponent(name)
-		if err != nil {
-			return 0, err
-		}
-		newest = max(newest, version)
-	}
-	return newest, nil
-}
 
 // schema is the version of the file's schema; 0: it has none.
 func (c *conn) schema() (int64, error) {
@@ -158,9 +142,13 @@ func (k *Keys) Create(ctx context.Context, key session.APIKey) error {
 		if err := session.CheckNewAPIKey(keys, &key); err != nil {
 			return err
 		}
-		return k.conn.exec(`INSERT INTO api_keys (id, name, role, hash, created, revoked) VALUES (?, ?, ?, ?, ?, ?)`,
-			key.ID, key.Name, string(key.Role), key.Hash[:], int64(key.CreateTime), int64(key.RevokeTime))
+		return k.conn.insertAPIKey(key)
 	})
+}
+
+func (c *conn) insertAPIKey(key session.APIKey) error {
+	return c.exec(`INSERT INTO api_keys (id, name, role, hash, created, revoked) VALUES (?, ?, ?, ?, ?, ?)`,
+		key.ID, key.Name, string(key.Role), key.Hash[:], int64(key.CreateTime), int64(key.RevokeTime))
 }
 
 // Revoke revokes the key of an id or name as of a time, and returns it as it is then. A key that was revoked before

@@ -171,10 +171,7 @@ func (s *Store) openConns(config Config) error {
 	if err := checkKeys(writer, config.Keys); err != nil {
 		return err
 	}
-	latest, err := writer.integer(`SELECT max((SELECT coalesce(max(created), 0) FROM sessions),
-		(SELECT coalesce(max(updated), 0) FROM sessions), (SELECT coalesce(max(ended), 0) FROM tombstones),
-		coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0),
-		(SELECT coalesce(max(at), 0) FROM requests), (SELECT coalesce(max(counted), 0) FROM creator_parts))`)
+	latest, err := writer.latest()
 	if err != nil {
 		return err
 	}
@@ -193,13 +190,34 @@ func (s *Store) openConns(config Config) error {
 	return nil
 }
 
+// latest is a time that none which was given out is after.
+func (c *conn) latest() (int64, error) {
+	return c.integer(`SELECT max((SELECT coalesce(max(created), 0) FROM sessions),
+		(SELECT coalesce(max(updated), 0) FROM sessions), (SELECT coalesce(max(ended), 0) FROM tombstones),
+		coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0),
+		(SELECT coalesce(max(at), 0) FROM requests), (SELECT coalesce(max(counted), 0) FROM creator_parts),
+		coalesce((SELECT CAST(value AS INTEGER) FROM settings WHERE name = ?), 0))`, latestTime)
+}
+
+// The names of the settings.
+const (
+	oldestKey  = "keys"
+	newestKey  = "newest key"
+	latestTime = "latest" // when the store was copied, in digits: its events are not in the order of their times
+)
+
+// knownKeys are the Fingerprint and the Newest of the ring that the store was opened with last; nil: it never was.
+func (c *conn) knownKeys() (oldest, newest []byte, err error) {
+	if oldest, err = c.blob(`SELECT value FROM settings WHERE name = ?`, oldestKey); err != nil {
+		return nil, nil, err
+	}
+	newest, err = c.blob(`SELECT value FROM settings WHERE name = ?`, newestKey)
+	return oldest, newest, err
+}
+
 // checkKeys refuses a ring that does not follow the one that the store was opened with last, and remembers it.
 func checkKeys(c *conn, keys *session.KeyRing) error {
-	oldest, err := c.blob(`SELECT value FROM settings WHERE name = 'keys'`)
-	if err != nil {
-		return err
-	}
-	newest, err := c.blob(`SELECT value FROM settings WHERE name = 'newest key'`)
+	oldest, newest, err := c.knownKeys()
 	if err != nil {
 		return err
 	}
@@ -211,8 +229,8 @@ func checkKeys(c *conn, keys *session.KeyRing) error {
 	if bytes.Equal(newest, keys.Newest()) {
 		return nil
 	}
-	return c.exec(`INSERT INTO settings (name, value) VALUES ('keys', ?), ('newest key', ?)
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, keys.Fingerprint(), keys.Newest())
+	return c.exec(`INSERT INTO settings (name, value) VALUES (?, ?), (?, ?)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, oldestKey, keys.Fingerprint(), newestKey, keys.Newest())
 }
 
 // Write implements session.Store.

@@ -56,10 +56,24 @@ func (e *engine) end(s *state, ending *session.Event) error {
 		}
 		users = string(encoded)
 	}
-	return e.exec(`INSERT INTO tombstones (created, uid, id, kind, actor, ended, sequence, display_name, users, first, log)
+	return e.insertTombstone(&tombstone{ending: ending, name: r.DisplayName, users: users, first: s.chain().oldest(), log: s.toPurge()})
+}
+
+// tombstone is what is left of a session that has ended.
+type tombstone struct {
+	ending *session.Event
+	name   string // for the lookups to purge
+	users  string // likewise, as a JSON array; empty: nothing is to be purged of them
+	first  int64  // the sequence of the oldest event that is kept; the ending's: none is
+	log    int64  // what is to be purged of the log, and its members
+}
+
+func (c *conn) insertTombstone(s *tombstone) error {
+	end := s.ending
+	return c.exec(`INSERT INTO tombstones (created, uid, id, kind, actor, ended, sequence, display_name, users, first, log)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		created, r.UID[:], idColumn(r.UID, r.ID), tombstoneKind(ending.Kind), ending.Actor, int64(ending.Time), ending.Sequence,
-		r.DisplayName, users, s.chain().oldest(), s.toPurge())
+		int64(end.UID.Time()), end.UID[:], idColumn(end.UID, end.ID), tombstoneKind(end.Kind), end.Actor, int64(end.Time), end.Sequence,
+		s.name, s.users, s.first, s.log)
 }
 
 // toPurge is what a tombstone's log has of a session that ends.
@@ -86,30 +100,47 @@ func tombstoneKind(kind session.EventKind) int64 {
 func (c *conn) findEnding(uid session.UID) (found *session.Event, log *chain, err error) {
 	err = c.query(`SELECT id, kind, actor, ended, sequence, first, log FROM tombstones WHERE created = ? AND uid = ?`,
 		[]driver.Value{int64(uid.Time()), uid[:]}, func(row []driver.Value) error {
-			found = &session.Event{
-				UID: uid, ID: idOf(uid, row[0].(string)), Kind: session.SessionDeleted, Actor: row[2].(string),
-				Time: session.Time(row[3].(int64)), Sequence: row[4].(int64),
-			}
-			if row[1].(int64) == tombstoneExpired {
-				found.Kind = session.SessionExpired
-			}
+			found = readEnding(uid, row)
 			log = &chain{uid: uid, id: found.ID, first: row[5].(int64), head: found.Sequence - 1, last: row[6].(int64)}
 			return nil
 		})
 	return found, log, err
 }
 
+// readEnding makes a session's last event of a row that begins with id, kind, actor, ended, sequence.
+func readEnding(uid session.UID, row []driver.Value) *session.Event {
+	end := &session.Event{
+		UID: uid, ID: idOf(uid, row[0].(string)), Kind: session.SessionDeleted, Actor: row[2].(string),
+		Time: session.Time(row[3].(int64)), Sequence: row[4].(int64),
+	}
+	if row[1].(int64) == tombstoneExpired {
+		end.Kind = session.SessionExpired
+	}
+	return end
+}
+
 // earlier returns what a successful write left under the request's key.
 func (e *engine) earlier(key session.RequestKey, now session.Time) (found *session.Earlier, err error) {
 	err = e.query(`SELECT uid, digest, at, sequence FROM requests WHERE key = ? AND at > ?`,
 		[]driver.Value{key[:], int64(now.Add(-keepRequests))}, func(row []driver.Value) error {
-			found = &session.Earlier{
-				UID: session.UID(row[0].([]byte)), Digest: session.Digest(row[1].([]byte)),
-				Time: session.Time(row[2].(int64)), Sequence: row[3].(int64),
-			}
+			found = readEarlier(row)
 			return nil
 		})
 	return found, err
+}
+
+// readEarlier makes what a write left of a row of uid, digest, at, sequence.
+func readEarlier(row []driver.Value) *session.Earlier {
+	return &session.Earlier{
+		UID: session.UID(row[0].([]byte)), Digest: session.Digest(row[1].([]byte)),
+		Time: session.Time(row[2].(int64)), Sequence: row[3].(int64),
+	}
+}
+
+// putRequest keeps what a write did under a request's key.
+func (c *conn) putRequest(key session.RequestKey, done *session.Earlier) error {
+	return c.exec(`INSERT OR REPLACE INTO requests (key, at, uid, digest, sequence) VALUES (?, ?, ?, ?, ?)`,
+		key[:], int64(done.Time), done.UID[:], done.Digest[:], done.Sequence)
 }
 
 // untidy tells whether there is something for tidy to do.

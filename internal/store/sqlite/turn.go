@@ -331,8 +331,9 @@ func (e *engine) keepRequest(t *turn) error {
 	if record == nil {
 		record = t.view.Current
 	}
-	return e.exec(`INSERT OR REPLACE INTO requests (key, at, uid, digest, sequence) VALUES (?, ?, ?, ?, ?)`,
-		t.Request[:], int64(t.view.Now), record.UID[:], t.change.Digest[:], t.lastStored())
+	return e.putRequest(t.Request, &session.Earlier{
+		UID: record.UID, Digest: t.change.Digest, Time: t.view.Now, Sequence: t.lastStored(),
+	})
 }
 
 // lastStored is the sequence of the last event that the write adds to a log; 0: it adds none.

@@ -118,10 +118,13 @@ CREATE TABLE api_keys (
     revoked bigint NOT NULL -- 0: it is good
 );
 
--- How many sessions exist that a user has created; no row is none.
+-- How many sessions exist that a user has created: the sum of the parts; no row is none. Each lane of each node adds to a
+-- part of its own, so that those who create as one user do not wait for one another. A part may be negative.
 CREATE TABLE creators (
-    user_name text   COLLATE "C" PRIMARY KEY,
-    sessions  bigint NOT NULL
+    user_name text     COLLATE "C" NOT NULL,
+    part      smallint NOT NULL DEFAULT 0,
+    sessions  bigint   NOT NULL,
+    PRIMARY KEY (user_name, part)
 );
 
 -- The transactions that changed something, each a row. Inserting a row again tells whether a transaction was committed
