@@ -41,6 +41,7 @@ type Follower struct {
 	cursor string
 	events []Event // those of the log
 	resets int
+	drains int
 	opened int
 }
 
@@ -82,8 +83,12 @@ func (f *Follower) heard(e Event) {
 	if e.Cursor != "" {
 		f.cursor = e.Cursor
 	}
-	if e.Event == "reset" {
+	switch e.Event {
+	case "reset":
 		f.resets++
+	case "server.draining":
+		f.drains++
+	default:
 	}
 	if e.Sequence > 0 {
 		f.events = append(f.events, e)
@@ -130,6 +135,13 @@ func (f *Follower) Opened() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.opened
+}
+
+// Drains is how often the follower was told to leave.
+func (f *Follower) Drains() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.drains
 }
 
 // Check compares what came with what was acknowledged, a sequence by text: everything came once, in order, with no hole,

@@ -175,7 +175,7 @@ func (c *cluster) inflictPostgres(ctx context.Context, f fault) error {
 	if err := wait(ctx, f.For); err != nil {
 		return err
 	}
-	return again(ctx, c.postgres.Start) //nolint:contextcheck // likewise
+	return again(ctx, c.postgres.Start)
 }
 
 // again starts something that was killed, as often as it takes: what it had may not be free at once.
