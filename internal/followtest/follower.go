@@ -4,6 +4,7 @@ package followtest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -150,29 +151,36 @@ func (f *Follower) Check(tb testing.TB, acknowledged map[string]int64) {
 	tb.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, wrong := range compare(f.events, acknowledged) {
+		tb.Errorf("%s: %s", f.Name, wrong)
+	}
+	if f.resets > 0 {
+		tb.Errorf("%s: %d resets", f.Name, f.resets)
+	}
+}
+
+// compare says what is wrong with the events.
+func compare(events []Event, acknowledged map[string]int64) (wrong []string) {
 	seen := make(map[string]int64)
-	for i, e := range f.events {
+	for i, e := range events {
 		if e.Sequence != int64(i+1) {
-			tb.Errorf("%s: event %d has the sequence %d", f.Name, i+1, e.Sequence)
-			return
+			return append(wrong, fmt.Sprintf("event %d has the sequence %d", i+1, e.Sequence))
 		}
-		if i > 0 && e.CreateTime.Before(f.events[i-1].CreateTime) {
-			tb.Errorf("%s: event %d is of %s, and the one before of %s", f.Name, i+1, e.CreateTime, f.events[i-1].CreateTime)
+		if i > 0 && e.CreateTime.Before(events[i-1].CreateTime) {
+			wrong = append(wrong, fmt.Sprintf("event %d is of %s, and the one before of %s", i+1, e.CreateTime, events[i-1].CreateTime))
 		}
 		if e.Event != "message" {
 			continue
 		}
 		if at, again := seen[e.Message.Text]; again {
-			tb.Errorf("%s: %q came twice, at %d and %d", f.Name, e.Message.Text, at, e.Sequence)
+			wrong = append(wrong, fmt.Sprintf("%q came twice, at %d and %d", e.Message.Text, at, e.Sequence))
 		}
 		seen[e.Message.Text] = e.Sequence
 	}
 	for text, sequence := range acknowledged {
 		if seen[text] != sequence {
-			tb.Errorf("%s: %q was acknowledged at %d, and came at %d (0: never)", f.Name, text, sequence, seen[text])
+			wrong = append(wrong, fmt.Sprintf("%q was acknowledged at %d, and came at %d (0: never)", text, sequence, seen[text]))
 		}
 	}
-	if f.resets > 0 {
-		tb.Errorf("%s: %d resets", f.Name, f.resets)
-	}
+	return wrong
 }
