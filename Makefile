@@ -10,6 +10,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 # What `make bench` hands to the benchmark, for example: make bench BENCH_FLAGS="-h"
 BENCH_FLAGS ?=
+# How long `make chaos` runs, and the seed of its faults: any, unless one is named.
+CHAOS_FOR ?= 2m
+CHAOS_SEED ?= 0
+# How many quiet sessions it compares with ten.
+CHAOS_QUIET ?= 100000
 # How long `make fuzz` runs each target.
 FUZZ_TIME ?= 60s
 # What `make test` hands to go test, for example: make test TEST_FLAGS="-run TestCreate -v"
@@ -59,6 +64,11 @@ bench: build
 fuzz: ## Run each fuzz target for a minute (FUZZ_TIME)
 # Minimizing is bounded by tries: by time, its default of a minute is all that a target has.
 	GOFLAGS='$(strip $(GOFLAGS) -fuzzminimizetime=20x)' scripts/fuzz $(FUZZ_TIME)
+
+.PHONY: chaos
+chaos: ## Let faults loose on three nodes under load for as long as asked (CHAOS_FOR, CHAOS_SEED, CHAOS_QUIET)
+	@scripts/postgres
+	go test -race -count 1 -timeout 0 -v ./test/chaos -chaos.for $(CHAOS_FOR) -chaos.seed $(CHAOS_SEED) -chaos.quiet $(CHAOS_QUIET)
 
 .PHONY: check-code
 check-code: .bin/golangci-lint

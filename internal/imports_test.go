@@ -31,6 +31,7 @@ var layers = map[string][]string{
 		"internal/fault", "internal/session", "internal/store/commit", "internal/store/schema", "internal/store/transfer",
 	},
 	"internal/store/pgtest":    nil,
+	"internal/followtest":      {"gen/parley/conversation/v1"},
 	"internal/store/storetest": {"internal/fault", "internal/session"},
 	"internal/tail":            {"internal/fault", "internal/session"},
 	"internal/bus/natsbus":     {"internal/session"},
@@ -60,7 +61,7 @@ var layers = map[string][]string{
 }
 
 // testsOnly are the packages that only tests import.
-var testsOnly = []string{"internal/store/pgtest", "internal/store/storetest"}
+var testsOnly = []string{"internal/followtest", "internal/store/pgtest", "internal/store/storetest"}
 
 // imported is what each package of the module imports of the module, outside of its tests, with one file that does so.
 func imported(t *testing.T) map[string]map[string]string {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/parleyhq/parley/internal/followtest"
 )
 
 // conversation is one session on a server that is killed and started again.
@@ -79,15 +81,15 @@ func TestAConversationSurvives(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	followers := []*follower{
-		newFollower("SSE", overHTTP("text/event-stream")),
-		newFollower("NDJSON", overHTTP("application/x-ndjson")),
-		newFollower("WebSocket", overWebSocket),
-		newFollower("gRPC", overGRPC),
+	followers := []*followtest.Follower{
+		followtest.New("SSE", followtest.SSE),
+		followtest.New("NDJSON", followtest.NDJSON),
+		followtest.New("WebSocket", followtest.WebSocket),
+		followtest.New("gRPC", followtest.GRPC),
 	}
 	var following, talking sync.WaitGroup
 	for _, f := range followers {
-		following.Go(func() { f.follow(ctx, "talk", c.server.Load) })
+		following.Go(func() { f.Follow(ctx, "talk", func() followtest.Server { return c.server.Load().followed() }) })
 	}
 	talk, stopTalking := context.WithCancel(ctx)
 	for i := range 8 {
@@ -111,18 +113,14 @@ func TestAConversationSurvives(t *testing.T) {
 		head = max(head, sequence)
 	}
 	for _, f := range followers {
-		for deadline := time.After(time.Minute); f.head() < head; {
-			select {
-			case <-f.more:
-			case <-deadline:
-				t.Fatalf("%s: hangs at %d of %d", f.name, f.head(), head)
-			}
+		if !f.Await(head, time.Minute) {
+			t.Fatalf("%s: hangs at %d of %d", f.Name, f.Head(), head)
 		}
 	}
 	cancel()
 	following.Wait()
 	for _, f := range followers {
-		f.check(t, c.acknowledged)
+		f.Check(t, c.acknowledged)
 	}
 	t.Logf("%d messages, %d kills", len(c.acknowledged), kills)
 }

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/parleyhq/parley/internal/followtest"
 )
 
 // TestUntilTheDelayIsOverAServerThatIsToStopOnlySaysSo has a delay that does not end by itself.
@@ -41,9 +43,9 @@ func TestUntilTheDelayIsOverAServerThatIsToStopOnlySaysSo(t *testing.T) {
 	s.mustPost("/talk/join", document{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	before, after := newFollower("before", overHTTP("text/event-stream")), newFollower("after", overGRPC)
-	go before.follow(ctx, "talk", func() *server { return s })
-	before.await(t, 2)
+	before, after := followtest.New("before", followtest.SSE), followtest.New("after", followtest.GRPC)
+	go before.Follow(ctx, "talk", s.followed)
+	awaitHead(t, before, 2)
 
 	s.signal(syscall.SIGTERM)
 	wantHealth(healthv1.HealthCheckResponse_NOT_SERVING)
@@ -54,11 +56,11 @@ func TestUntilTheDelayIsOverAServerThatIsToStopOnlySaysSo(t *testing.T) {
 		t.Errorf("/healthz is %d, want 200", got)
 	}
 	s.client.CloseIdleConnections() // so the next call needs a new one
-	go after.follow(ctx, "talk", func() *server { return s })
+	go after.Follow(ctx, "talk", s.followed)
 	s.mustPost("/talk/messages", document{"message": document{"text": "still here"}})
-	before.await(t, 3)
-	after.await(t, 3)
-	if before.drains()+after.drains() > 0 {
+	awaitHead(t, before, 3)
+	awaitHead(t, after, 3)
+	if before.Drains()+after.Drains() > 0 {
 		t.Error("a stream was told to leave before the delay was over")
 	}
 
@@ -66,15 +68,11 @@ func TestUntilTheDelayIsOverAServerThatIsToStopOnlySaysSo(t *testing.T) {
 	s.wait()
 }
 
-// await waits until an event has come.
-func (f *follower) await(t *testing.T, head int64) {
+// awaitHead waits until an event has come.
+func awaitHead(t *testing.T, f *followtest.Follower, head int64) {
 	t.Helper()
-	for deadline := time.After(time.Minute); f.head() < head; {
-		select {
-		case <-f.more:
-		case <-deadline:
-			t.Fatalf("%s: hangs at %d of %d", f.name, f.head(), head)
-		}
+	if !f.Await(head, time.Minute) {
+		t.Fatalf("%s: hangs at %d of %d", f.Name, f.Head(), head)
 	}
 }
 

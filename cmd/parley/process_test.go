@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleyhq/parley/internal/followtest"
 	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
@@ -125,6 +126,9 @@ func (s *server) watch(pipe io.Reader, ready chan<- string) {
 	}
 	s.exit = s.cmd.Wait()
 }
+
+// followed is where a follower finds the server.
+func (s *server) followed() followtest.Server { return followtest.Server{Base: s.base, GRPC: s.grpc} }
 
 // signal sends a signal to the process.
 func (s *server) signal(signal syscall.Signal) {
