@@ -238,6 +238,12 @@ func (c *Config) checkDatabase() error {
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return errors.New("--database-url: must be a URL such as postgres://user:password@host:5432/name")
 	}
+	// Else a part of the password would be taken for a host or a database, and shown when that is not found.
+	before, _, _ := strings.Cut(c.DatabaseURL, "?")
+	authority, path, _ := strings.Cut(strings.TrimPrefix(before, u.Scheme+"://"), "/")
+	if strings.Count(authority, "@") > 1 || strings.Contains(path, "@") {
+		return errors.New("--database-url: a user, password or name must have %40 in the place of @, and %2F in that of /")
+	}
 	return nil
 }
 

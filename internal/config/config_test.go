@@ -323,6 +323,8 @@ func TestNoURLIsShown(t *testing.T) {
 	for _, arguments := range [][]string{
 		{"--database-url=mysql://u:secret@h/n"},
 		{"--database-url=postgres://u:secret@h:port/n"},
+		{"--database-url=postgres://u:p@secret@h/n"},
+		{"--database-url=postgres://u:12/secret@h/n"},
 		{"--nats-url=nats://u:secret@h:port"},
 		{"--nats-url=nats://u:secret@h", "--nats-api"},
 		{"--nats-cluster=127.0.0.1:1", "--nats-routes=nats://u:secret@h:1"},

@@ -17,7 +17,7 @@ import (
 // must not hold up those who read.
 const guessConnections = 2
 
-// guessTime is how long the counting of a guess may take that has begun.
+// guessTime is how long the counting of a guess may take, with the waiting for a connection.
 const guessTime = lockTimeout + time.Second
 
 // guesses count wrong secretKeys for all nodes.

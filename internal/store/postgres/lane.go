@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/session"
@@ -31,6 +32,7 @@ type lane struct {
 	group    session.UID // of the transaction that runs
 	scene    *scene
 	rules    rulesCache
+	away     bool // the database: the group before could not reach it
 }
 
 // How long things may take. A statement's time includes that of waiting for locks.
@@ -48,11 +50,13 @@ const maxCollisions = 10
 // patience is how long to wait before each time that the database is tried again.
 type patience struct {
 	again  []time.Duration // for a group that was not done
+	most   time.Duration   // for such a group in all: then it is not tried again
 	settle []time.Duration // to ask what became of a transaction
 }
 
 var defaultPatience = patience{
 	again: []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, time.Second},
+	most:  groupTimeout + time.Second, // so a connection that does not answer has it tried once more
 	settle: []time.Duration{
 		0, 100 * time.Millisecond, 300 * time.Millisecond, time.Second, time.Second, 2 * time.Second, 3 * time.Second,
 	},
@@ -65,6 +69,7 @@ func (l *lane) Try(next func() (*job, bool), refuse func(int, error)) error {
 		l.jobs = append(l.jobs, j)
 	}
 	err := l.attempts()
+	l.away = lost(err)
 	switch {
 	case err == nil:
 	case errors.Is(err, commit.ErrUnknown):
@@ -99,9 +104,14 @@ func unreachable(err error) error {
 	return fault.New(fault.Unavailable, "STORE_FAILED", "the server's store failed: nothing was done").After(retryAfter).Because(err)
 }
 
-// attempts runs the group until it is done, or nothing is to be hoped for.
+// attempts runs the group until it is done, or nothing is to be hoped for. While the database is away, the first group waits
+// for it to come back; those behind it have waited for that already, and each only looks whether it is back.
 func (l *lane) attempts() error {
-	collisions, losses := 0, 0
+	began, collisions, losses := time.Now(), 0, 0
+	again := l.patience.again
+	if l.away {
+		again = nil
+	}
 	for {
 		err := l.attempt()
 		switch {
@@ -109,9 +119,9 @@ func (l *lane) attempts() error {
 			return err
 		case collided(err) && collisions < maxCollisions:
 			collisions++
-		case lost(err) && losses < len(l.patience.again):
+		case lost(err) && losses < len(again) && time.Since(began) < l.patience.most:
 			l.store.writers.Reset() // the other connections are likely lost too
-			<-time.After(l.patience.again[losses])
+			<-time.After(again[losses])
 			losses++
 		default:
 			return err
@@ -133,7 +143,7 @@ func (l *lane) attempt() error {
 		rollback(ctx, conn)
 		return lostIfClosed(conn, err)
 	}
-	return l.commit(ctx, conn)
+	return l.commit(ctx, lent)
 }
 
 func rollback(ctx context.Context, conn *pgx.Conn) {
@@ -163,7 +173,8 @@ func (l *lane) decide(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // commit ends the transaction. If that fails then only the database knows whether it was done.
-func (l *lane) commit(ctx context.Context, conn *pgx.Conn) error {
+func (l *lane) commit(ctx context.Context, lent *pgxpool.Conn) error {
+	conn := lent.Conn()
 	tag, err := conn.Exec(ctx, `COMMIT`)
 	switch {
 	case err == nil && tag.String() == "COMMIT":
@@ -174,6 +185,7 @@ func (l *lane) commit(ctx context.Context, conn *pgx.Conn) error {
 		return lostIfClosed(conn, err)
 	}
 	rollback(ctx, conn)
+	lent.Release()       // to settle takes one, which may be the last
 	return l.settle(err) //nolint:contextcheck // the transaction's time may be over
 }
 

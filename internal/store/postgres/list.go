@@ -18,6 +18,7 @@ const (
 	listSessions = 10_000
 	listBatch    = 256
 	listTime     = 50 * time.Millisecond
+	listBytes    = 16 << 20 // of documents: one may have some 300 KB
 )
 
 // List implements session.Store. Candidates are read in the order of the list, a piece at a time; those that the user may
@@ -46,6 +47,7 @@ type lister struct {
 	at       session.Position
 	deadline time.Time
 	looked   int
+	bytes    int // of the documents in the page
 	limit    int // of the candidates that are read at once
 	page     session.Page
 }
@@ -213,12 +215,13 @@ func (l *lister) match(record *session.Record, now session.Time) error {
 		}
 	}
 	l.page.Records = append(l.page.Records, record)
+	l.bytes += len(record.Document)
 	return nil
 }
 
 // full tells whether the page is to end here, if there is more to come.
 func (l *lister) full() bool {
-	if len(l.page.Records) >= l.query.Size || l.looked >= listSessions {
+	if len(l.page.Records) >= l.query.Size || l.looked >= listSessions || l.bytes > listBytes {
 		return true
 	}
 	return l.looked > 0 && l.looked%64 == 0 && time.Now().After(l.deadline)

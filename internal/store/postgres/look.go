@@ -148,7 +148,8 @@ func (l *lane) read(ctx context.Context, conn *pgx.Conn, w *wants) (found bool, 
 	l.queueMessages(batch, w)
 	l.queueTickets(batch, w)
 	if len(w.creators) > 0 {
-		batch.Queue(`SELECT user_name, sum(sessions)::bigint FROM creators WHERE user_name = ANY ($1) GROUP BY user_name`, w.creators).Query(l.readCreators)
+		batch.Queue(`SELECT user_name, sum(sessions)::bigint FROM creators WHERE user_name = ANY ($1) GROUP BY user_name`, w.creators).
+			Query(l.readCreators)
 	}
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return false, err

@@ -15,7 +15,7 @@ import (
 )
 
 // hasty has a store give up soon.
-var hasty = patience{again: []time.Duration{0, 0, 0}, settle: []time.Duration{0, time.Millisecond, time.Millisecond}}
+var hasty = patience{again: []time.Duration{0, 0, 0}, most: time.Minute, settle: []time.Duration{0, time.Millisecond, time.Millisecond}}
 
 // openThrough opens a store of one lane behind a proxy, with the session s.
 func openThrough(t *testing.T) (*Store, *proxy, *session.Record) {

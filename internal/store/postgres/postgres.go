@@ -129,7 +129,7 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		}
 	}
 	for range lanes {
-		l := &lane{store: s, patience: config.patience, part: int16(rand.N(creatorParts))}
+		l := &lane{store: s, patience: config.patience, part: int16(rand.N(creatorParts))} //nolint:gosec // it is to be spread, not secret
 		s.lanes = append(s.lanes, commit.New(l, s.commitOptions(config, lanes)))
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -289,7 +289,7 @@ func (s *Store) laneFor(key []byte) int {
 }
 
 // Close answers every write that was accepted, and closes the connections. If ctx ends first, what has not begun is
-// answered that nothing was done. No call may come after it.
+// answered that nothing was done, what goes on keeps its connections, and Close returns an error. No call may come after it.
 func (s *Store) Close(ctx context.Context) error {
 	s.stop()
 	errs := make([]error, len(s.lanes))
@@ -298,12 +298,21 @@ func (s *Store) Close(ctx context.Context) error {
 		closing.Go(func() { errs[i] = committer.Close(ctx) })
 	}
 	closing.Wait()
-	s.running.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err // the lanes may still be at work: their connections stay open
 	}
-	s.closePools()
-	return nil
+	closed := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		s.closePools()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the database was still being asked: %w", context.Cause(ctx))
+	}
 }
 
 func (s *Store) closePools() {

@@ -24,6 +24,8 @@ type proxy struct {
 	done  int // how often it was
 	asked int // statements
 	deaf  bool
+	mute  chan struct{} // until it is closed, what the database says is kept back; nil: it is not
+	held  int           // how often something was kept back
 	open  map[net.Conn]struct{}
 }
 
@@ -96,6 +98,38 @@ func (p *proxy) sound() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deaf = false
+}
+
+// stall has the database answer nothing, until the end of the test or of the stall.
+func (p *proxy) stall(t *testing.T) (end func()) {
+	t.Helper()
+	mute := make(chan struct{})
+	end = sync.OnceFunc(func() { close(mute) })
+	t.Cleanup(end)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = mute
+	return end
+}
+
+// holds tells whether something is kept back, or was.
+func (p *proxy) holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held > 0
+}
+
+// awaitVoice waits until the database may answer.
+func (p *proxy) awaitVoice() {
+	p.mu.Lock()
+	mute := p.mute
+	if mute != nil {
+		p.held++
+	}
+	p.mu.Unlock()
+	if mute != nil {
+		<-mute
+	}
 }
 
 // reaches tells whether a connection has come to where it is to be cut.
@@ -208,6 +242,7 @@ func (l *link) back() {
 		if committing {
 			return
 		}
+		l.awaitVoice()
 		if _, err := l.client.Write(buffer[:n]); err != nil {
 			return
 		}

@@ -18,7 +18,7 @@ const (
 	readBytes = 16 << 20
 	readTime  = 50 * time.Millisecond
 
-	// readTimeout is how long a read may take that has begun: each of its statements is bounded.
+	// readTimeout is how long a read may take, with the waiting for a connection.
 	readTimeout = 10 * time.Second
 )
 
@@ -27,13 +27,14 @@ func (s *Store) read(ctx context.Context, do func(ctx context.Context, conn *pgx
 	return lend(ctx, s.readers, readTimeout, do)
 }
 
-// lend lends a connection of the pool to do, for so long at most, and another one if the first is lost: all are lost when
-// the database begins anew.
+// lend lends a connection of the pool to do, and another one if the first is lost: all are lost when the database begins
+// anew. It takes so long at most, however many wait for a connection, and whether or not the database answers.
 func lend(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(ctx context.Context, conn *pgx.Conn) error) error {
-	err := lendOnce(ctx, pool, most, do)
+	until := time.Now().Add(most)
+	err := lendOnce(ctx, pool, until, do)
 	if lost(err) && ctx.Err() == nil {
 		pool.Reset()
-		err = lendOnce(ctx, pool, most, do)
+		err = lendOnce(ctx, pool, until, do)
 	}
 	if err != nil && ctx.Err() != nil {
 		return canceled(ctx)
@@ -46,13 +47,15 @@ func lend(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(c
 
 // lendOnce lends a connection to do. The context counts only until there is one: interrupting a statement would cost the
 // connection, and each is over soon.
-func lendOnce(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(ctx context.Context, conn *pgx.Conn) error) error {
-	lent, err := pool.Acquire(ctx)
+func lendOnce(ctx context.Context, pool *pgxpool.Pool, until time.Time, do func(ctx context.Context, conn *pgx.Conn) error) error {
+	waiting, stop := context.WithDeadline(ctx, until)
+	defer stop()
+	lent, err := pool.Acquire(waiting)
 	if err != nil {
 		return &lostError{cause: err}
 	}
 	defer lent.Release()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
+	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
 	return lostIfClosed(lent.Conn(), do(bounded, lent.Conn()))
 }

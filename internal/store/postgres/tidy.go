@@ -51,7 +51,7 @@ func (s *Store) tidy(ctx context.Context) error {
 	}
 	errs := []error{s.repeat(ctx, func() (bool, error) { return s.expire(ctx, now) })}
 	for _, piece := range []func(ctx context.Context, tx pgx.Tx, now session.Time) (more bool, err error){
-		s.trim, purge, forget, s.forgetGuesses,
+		s.trim, purge, forget, mergeCreators, s.forgetGuesses,
 	} {
 		errs = append(errs, s.repeat(ctx, func() (more bool, err error) {
 			err = inTransaction(ctx, s.writers, func(ctx context.Context, tx pgx.Tx) error {
@@ -163,4 +163,21 @@ func forget(ctx context.Context, tx pgx.Tx, now session.Time) (more bool, err er
 		more = more || tag.RowsAffected() == tidyRows
 	}
 	return more, nil
+}
+
+// mergeCreatorsSQL puts the parts of creators' numbers together, of at most $1 creators of whom one is negative: else the
+// parts of those whose sessions have all ended would stay for ever. Parts that are locked are passed over: the sum of the
+// others is the same before and after, so nobody needs to wait for anybody.
+const mergeCreatorsSQL = `WITH due AS (SELECT DISTINCT user_name FROM creators WHERE sessions < 0 ORDER BY user_name LIMIT $1),
+	parts AS (SELECT user_name, part, sessions FROM creators WHERE user_name IN (SELECT user_name FROM due)
+		ORDER BY user_name, part FOR UPDATE SKIP LOCKED),
+	sums AS (SELECT user_name, min(part) AS kept, sum(sessions)::bigint AS sessions FROM parts GROUP BY user_name),
+	gone AS (DELETE FROM creators c USING parts p JOIN sums s ON s.user_name = p.user_name
+		WHERE c.user_name = p.user_name AND c.part = p.part AND (s.sessions = 0 OR p.part <> s.kept))
+	UPDATE creators c SET sessions = s.sessions FROM sums s
+	WHERE c.user_name = s.user_name AND c.part = s.kept AND s.sessions <> 0 AND c.sessions <> s.sessions`
+
+func mergeCreators(ctx context.Context, tx pgx.Tx, _ session.Time) (more bool, err error) {
+	_, err = tx.Exec(ctx, mergeCreatorsSQL, tidyRows)
+	return false, err
 }

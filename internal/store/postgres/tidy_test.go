@@ -1,11 +1,14 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/pgtest"
@@ -156,5 +159,42 @@ func TestEachCommitSaysWhichLogsWentOn(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int64{1, 2, 3}, got); diff != "" {
 		t.Errorf("the heads of a session in the order of the transactions (-want +got):\n%s", diff)
+	}
+}
+
+// TestPartsOfCreatorsNumbersAreMerged has some with nothing left, some with something, and one that a node is adding to.
+func TestPartsOfCreatorsNumbersAreMerged(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	store := openStore(t, Config{URL: url, TidyEvery: time.Hour})
+	execute(t, url, `INSERT INTO creators (user_name, part, sessions) VALUES
+		('gone', 1, 5), ('gone', 2, -2), ('gone', 3, -3), ('some', 1, -1), ('some', 2, 3), ('many', 1, 1), ('many', 2, 1),
+		('busy', 1, 2), ('busy', 2, -2), ('busy', 3, 7)`)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `UPDATE creators SET sessions = sessions + 1 WHERE user_name = 'busy' AND part = 3`); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := conn.Query(t.Context(), `SELECT user_name || ' ' || part || ' ' || sessions FROM creators ORDER BY user_name, part`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	want := []string{"busy 3 8", "many 1 1", "many 2 1", "some 1 2"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("the numbers are %q, %v, want %q", got, err, want)
 	}
 }

@@ -127,6 +127,8 @@ CREATE TABLE creators (
     PRIMARY KEY (user_name, part)
 );
 
+CREATE INDEX creators_to_merge ON creators (user_name) WHERE sessions < 0;
+
 -- The transactions that changed something, each a row. Inserting a row again tells whether a transaction was committed
 -- whose COMMIT got no answer: if not, the row is void, and it never will be. The transaction ids tell nodes what they have
 -- not seen yet; they, and the database's clock, also say which rows are old: nodes' clocks may be wrong.
