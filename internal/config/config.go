@@ -103,7 +103,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("listen", "127.0.0.1:8080", "address of REST and health checks")
 	flags.String("grpc-listen", "127.0.0.1:9090", "address of gRPC, with health and reflection")
 	flags.String("data-dir", "./parley-data", "directory of the database and the server key; made if need be")
-	flags.String("database-url", "", "PostgreSQL, postgres://user:password@host:port/name, in the place of the data directory: for several nodes")
+	flags.String("database-url", "", "PostgreSQL in the place of the data directory, for many nodes: postgres://user:password@host:port/name")
 	flags.String("server-key-file", "", "server key ring; default: server.key in the data directory, or kept in PostgreSQL; made if need be")
 	flags.String("nats-url", "", "NATS servers by which nodes tell one another, with commas between; default: one inside of the process")
 	flags.String("nats-creds", "", "file with the credentials for --nats-url")
@@ -111,7 +111,7 @@ func Flags(flags *pflag.FlagSet) {
 	flags.String("nats-cert", "", "file with our certificate for --nats-url, in PEM")
 	flags.String("nats-key", "", "file with that certificate's private key, in PEM")
 	flags.Bool("nats-api", false, "answer API requests on --nats-url, as --nats-listen does anyway")
-	flags.Bool("nats-mirror", false, "with --nats-api: publish events in the clear on --nats-url, whose own permissions say who reads them; --nats-listen does so anyway")
+	flags.Bool("nats-mirror", false, "with --nats-api: publish events in the clear on --nats-url, whose own permissions say who reads them")
 	flags.String("nats-listen", "", "address where the server inside of the process takes NATS clients; default: nowhere")
 	flags.String("nats-leaf", "", "address where it takes leaf nodes; default: nowhere")
 	flags.String("nats-cluster", "", "address where it takes the servers of other nodes, to make one cluster; default: nowhere")
@@ -247,38 +247,42 @@ func (c *Config) checkDatabase() error {
 	return nil
 }
 
-// check refuses settings of a server elsewhere beside those of one of our own. It shows no URL, either.
+// check refuses settings of a server elsewhere beside those of one of our own, and what cannot be reached.
 func (n *NATS) check() error {
+	return errors.Join(n.checkTogether(), n.checkAddresses(), checkPair("nats-cert", n.Cert, "nats-key", n.Key))
+}
+
+func (n *NATS) checkTogether() error {
 	own := n.Listen != "" || n.Leaf != "" || n.Cluster != "" || len(n.Routes) > 0
+	elsewhere := n.URL != ""
 	var errs []error
-	if n.URL == "" && (n.Creds != "" || n.Cert != "" || n.API) {
-		errs = append(errs, errors.New("--nats-creds, --nats-cert and --nats-api need --nats-url"))
+	refuse := func(bad bool, why string) {
+		if bad {
+			errs = append(errs, errors.New(why))
+		}
 	}
-	if n.Mirror && !n.API {
-		errs = append(errs, errors.New("--nats-mirror needs --nats-api"))
-	}
-	if n.URL == "" && n.Cluster == "" && n.CA != "" {
-		errs = append(errs, errors.New("--nats-ca needs --nats-url or --nats-cluster"))
-	}
-	if n.URL != "" && own {
-		errs = append(errs, errors.New("--nats-url: --nats-listen, --nats-leaf, --nats-cluster and --nats-routes are of the server inside of the process"))
-	}
-	if len(n.Routes) > 0 && n.Cluster == "" {
-		errs = append(errs, errors.New("--nats-routes needs --nats-cluster"))
-	}
+	refuse(!elsewhere && (n.Creds != "" || n.Cert != "" || n.API), "--nats-creds, --nats-cert and --nats-api need --nats-url")
+	refuse(n.Mirror && !n.API, "--nats-mirror needs --nats-api")
+	refuse(!elsewhere && n.Cluster == "" && n.CA != "", "--nats-ca needs --nats-url or --nats-cluster")
+	refuse(elsewhere && own,
+		"--nats-url: --nats-listen, --nats-leaf, --nats-cluster and --nats-routes are of the server inside of the process")
+	refuse(len(n.Routes) > 0 && n.Cluster == "", "--nats-routes needs --nats-cluster")
+	return errors.Join(errs...)
+}
+
+// checkAddresses shows none of the URLs: they may have passwords in them.
+func (n *NATS) checkAddresses() error {
 	for _, text := range n.URLs() {
 		if u, err := url.Parse(text); err != nil || u.Host == "" {
-			errs = append(errs, errors.New("--nats-url: must be URLs such as nats://host:4222, with commas between"))
-			break
+			return errors.New("--nats-url: must be URLs such as nats://host:4222, with commas between")
 		}
 	}
 	for _, route := range n.RouteAddresses() {
 		if host, port, err := net.SplitHostPort(route); err != nil || host == "" || port == "" || strings.ContainsAny(route, "@/") {
-			errs = append(errs, errors.New("--nats-routes: must be like nats://host:6222, without a password: nodes know one another by their server key"))
-			break
+			return errors.New("--nats-routes: must be like nats://host:6222, without a password, for nodes know one another by their server key")
 		}
 	}
-	return errors.Join(append(errs, checkPair("nats-cert", n.Cert, "nats-key", n.Key))...)
+	return nil
 }
 
 // checkDev refuses to make everyone the operator who can reach NATS from elsewhere.

@@ -44,6 +44,6 @@ func onPostgres(suite func(databaseURL string) (code int)) (code int, err error)
 	if err := server.exec("CREATE DATABASE suite"); err != nil {
 		return 1, err
 	}
-	fmt.Println("on PostgreSQL:")
+	fmt.Fprintln(os.Stderr, "on PostgreSQL:")
 	return suite(server.url("suite")), nil
 }
