@@ -208,7 +208,7 @@ func (l *bareLane) create(ctx context.Context) error {
 		SELECT uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc
 		FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
 			$9::bytea[], $10::text[]) AS w (uid, id, type, display_name, creator, updated, expires, secret_key, secret, doc)
-		ON CONFLICT (id) DO NOTHING`, uids, ids, kinds, names, creators, times, none, none, make([][]byte, n), docs)
+		ORDER BY id COLLATE "C" ON CONFLICT (id) DO NOTHING`, uids, ids, kinds, names, creators, times, none, none, make([][]byte, n), docs)
 	batch.Queue(`INSERT INTO heads (uid, sequence, members, last_message, latest, first, trim_at)
 		SELECT uid, sequence, members, last_message, latest, 1, trim_at
 		FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[])

@@ -43,7 +43,7 @@ func nodesOptions(t *testing.T, rows string) options {
 }
 
 func TestNodesAreMeasuredBesideTheEchoAndTheBareEngine(t *testing.T) {
-	o := nodesOptions(t, "publish64x1000,across1,live100")
+	o := nodesOptions(t, "publish64x1000,across1,cut1,live100")
 	var out strings.Builder
 	if err := benchmark(t.Context(), o, &out, io.Discard); err != nil {
 		t.Fatalf("%v; it printed\n%s", err, out.String())
@@ -67,7 +67,7 @@ func TestNodesAreMeasuredBesideTheEchoAndTheBareEngine(t *testing.T) {
 			t.Errorf("bare %s has groups of %s", name, groups[name])
 		}
 	}
-	for _, line := range []string{"across1        messages published", "p99 from publish to receive", "live100        resident"} {
+	for _, line := range []string{"across1        messages published", "cut1           messages published", "p99 from publish to receive", "live100        resident"} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("there is no line %q in\n%s", line, out.String())
 		}
