@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -182,5 +183,26 @@ func TestAnotherServersKeyIsRefused(t *testing.T) {
 	}
 	if _, err := app.New(t.Context(), settings(dir), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("New() = nil, want an error: what the lost key has sealed cannot be read")
+	}
+}
+
+func TestAClusterInTheClearIsWarnedOf(t *testing.T) {
+	// An address of this machine that does not look like one.
+	for address, want := range map[string]bool{"127.0.0.1:0": false, "[::ffff:127.0.0.1]:0": true} {
+		c := settings(t.TempDir())
+		c.NATS.Cluster = address
+		var log bytes.Buffer
+		a, err := app.New(t.Context(), c, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := a.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Contains(log.String(), "speak in the clear"); got != want {
+			t.Errorf("%s: warned: %t, want %t, in\n%s", address, got, want, log.String())
+		}
 	}
 }

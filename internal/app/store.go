@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/bus/natsbus"
 	"github.com/parleyhq/parley/internal/certs"
 	"github.com/parleyhq/parley/internal/config"
@@ -72,6 +73,8 @@ func (a *App) openBus(ctx context.Context, c config.Config, keys *session.KeyRin
 			}
 			settings.ClusterTLS.RootCAs = authorities
 		}
+	} else if c.NATS.Cluster != "" && !auth.IsLoopbackListen(c.NATS.Cluster) {
+		a.log.Warn("the cluster's servers speak in the clear, secrets too: give them a certificate with --tls-cert and --tls-key")
 	}
 	return natsbus.Open(ctx, settings)
 }
