@@ -250,6 +250,32 @@ func TestASourceThatIsWrittenToIsNoticed(t *testing.T) {
 	mustTransfer(t, from, to)
 }
 
+// TestAKeyThatIsRevokedMeanwhileIsNoticed, though no server is needed for that: else it would be good again in the target.
+func TestAKeyThatIsRevokedMeanwhileIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]func(*testing.T) engine{"SQLite": newSQLite, "PostgreSQL": newPostgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, from, to := newSQLite(t), place(t), inSQLite{t.TempDir()}
+			closeStore(t, openedWith(t, first, "one"))
+			keyOf(t, first.(inSQLite).dir, "leaked")
+			mustTransfer(t, first, from)
+			_, err := transferAll(t.Context(), from, to, transfer.Plan{Moved: func(_, moved transfer.Counts) {
+				if moved.APIKeys == 1 {
+					revoke(t, from, "leaked")
+				}
+			}})
+			if err == nil || !strings.Contains(err.Error(), "meanwhile: copy again") {
+				t.Errorf("it says %v", err)
+			}
+			if exists(t, to) {
+				t.Error("there is a target")
+			}
+			mustTransfer(t, from, to)
+		})
+	}
+}
+
 func TestSessionsOfOneMicrosecondAreRefusedBySQLite(t *testing.T) {
 	t.Parallel()
 	from, to := newPostgres(t), inSQLite{t.TempDir()}
