@@ -118,7 +118,7 @@ func wantLongLog(t *testing.T, s *server) {
 func TestACopyIntoADirectoryThatIsKilled(t *testing.T) {
 	from, to := longStore(t), filepath.Join(t.TempDir(), "with space, 50%25?")
 	halfway := func() bool {
-		info, err := os.Stat(filepath.Join(to, "parley.db.copy-wal"))
+		info, err := os.Stat(filepath.Join(to, "parley.db.part-wal"))
 		return err == nil && info.Size() > 4<<20
 	}
 	said := startCopy(t, "sqlite://"+from, "sqlite://"+to).breakOff(t, syscall.SIGINT, halfway)
@@ -130,7 +130,7 @@ func TestACopyIntoADirectoryThatIsKilled(t *testing.T) {
 	}
 	startCopy(t, "sqlite://"+from, "sqlite://"+to).breakOff(t, syscall.SIGKILL, halfway)
 
-	const refusal = "parley.db.copy: a copy into this directory was broken off"
+	const refusal = "parley.db.part: a copy into this directory was broken off"
 	if s := launch(t, "127.0.0.1:0", to); s.base != "" || !strings.Contains(s.stderr.String(), refusal) {
 		t.Errorf("a server was started with what is left, and says %s", &s.stderr)
 	}
@@ -138,6 +138,10 @@ func TestACopyIntoADirectoryThatIsKilled(t *testing.T) {
 		if _, _, err := parley(t, append(args, "--data-dir", to)...); err == nil || !strings.Contains(err.Error(), refusal) {
 			t.Errorf("%v: %v", args, err)
 		}
+	}
+	_, err := runCopy(t, "--from", "sqlite://"+filepath.Join(to, "parley.db.part"), "--to", "sqlite://"+t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "it is a part of a store") {
+		t.Errorf("the copy of what is left says %v", err)
 	}
 	if _, err := runCopy(t, "--from", "sqlite://"+from, "--to", "sqlite://"+to); err != nil {
 		t.Fatal(err)

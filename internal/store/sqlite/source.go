@@ -36,6 +36,9 @@ func OpenSource(ctx context.Context, path string) (_ *Source, err error) {
 	} else if path, err = filepath.EvalSymlinks(path); err != nil { // the directory of the file itself is the one to lock
 		return nil, err
 	}
+	if filepath.Base(path) == targetName {
+		return nil, fmt.Errorf("%s: it is a part of a store, left by a copy that was broken off", path)
+	}
 	s := &Source{path: path}
 	if s.lock, err = lockDir(filepath.Dir(path)); err != nil {
 		return nil, err

@@ -16,8 +16,9 @@ import (
 	"github.com/parleyhq/parley/internal/store/transfer"
 )
 
-// targetName is the name of a file that is yet to become the store. No server opens it.
-const targetName = FileName + ".copy"
+// targetName is the name of a file that is yet to become the store. No server opens it, and the next copy removes it: so it is no
+// name that somebody gives to a file of theirs.
+const targetName = FileName + ".part"
 
 // Target implements transfer.Target in a data directory that has no store. Until Commit its file has another name, and
 // nothing is flushed.
