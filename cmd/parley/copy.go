@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/keyfile"
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/postgres"
@@ -42,10 +43,10 @@ The key ring goes with the data: from server.key or the database to server.key o
 		Example: "  parley copy --from sqlite:///var/lib/parley --to postgres://parley@db/parley",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
-			if c.from, err = parsePlace("--from", from); err != nil {
+			if c.from, err = parsePlace("from", from); err != nil {
 				return err
 			}
-			if c.to, err = parsePlace("--to", to); err != nil {
+			if c.to, err = parsePlace("to", to); err != nil {
 				return err
 			}
 			c.moved = newProgress(command.ErrOrStderr(), isTerminal(command.ErrOrStderr()), time.Now)
@@ -78,16 +79,20 @@ func parsePlace(flag, text string) (place, error) {
 	case found && scheme == "sqlite" && rest != "":
 		return place{path: rest}, nil
 	case found && (scheme == "postgres" || scheme == "postgresql") && rest != "":
-		return place{url: text}, nil
+		return place{url: text}, config.CheckDatabaseURL(flag, text)
 	default:
-		return place{}, fmt.Errorf("%s: must be sqlite:///path/of/a/data/directory or postgres://user:password@host:port/name", flag)
+		return place{}, fmt.Errorf("--%s: must be sqlite:///path/of/a/data/directory or postgres://user:password@host:port/name", flag)
 	}
 }
 
 // dir is the data directory of a place that has one.
 func (p place) dir() string {
-	if info, err := os.Stat(p.path); err == nil && !info.IsDir() {
-		return filepath.Dir(p.path)
+	path, err := filepath.EvalSymlinks(p.path)
+	if err != nil {
+		return p.path
+	}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return filepath.Dir(path)
 	}
 	return p.path
 }
@@ -100,6 +105,9 @@ func (p place) openSource(ctx context.Context) (transfer.Source, error) {
 }
 
 func (p place) openTarget(ctx context.Context) (transfer.Target, error) {
+	if filepath.Base(p.path) == sqlite.FileName {
+		return nil, fmt.Errorf("--to: %s: name the data directory, not the file that is to be made in it", p.path)
+	}
 	if p.path != "" {
 		return openedTarget(sqlite.OpenTarget(ctx, p.path))
 	}
@@ -167,6 +175,9 @@ func (c *copying) checkKeys(settings *transfer.Settings) (err error) {
 		return keyfile.Check(c.keyPath(), c.keys)
 	default:
 		settings.Ring = c.keys.Encode()
+		if settings.Oldest == nil { // a database that has a ring also has this: see postgres.LoadKeys
+			settings.Oldest, settings.Newest = c.keys.Fingerprint(), c.keys.Newest()
+		}
 		return nil
 	}
 }

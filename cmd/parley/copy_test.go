@@ -339,14 +339,39 @@ func sequenceOf(t *testing.T, e document) (n int64) {
 	return n
 }
 
+// TestAStoreThatNoServerUsedMoves with its ring: a server begins with both.
+func TestAStoreThatNoServerUsedMoves(t *testing.T) {
+	dir, database := t.TempDir(), pgtest.Database(t)
+	mustParley(t, "key", "create", "--role", "admin", "--name", "first", "--data-dir", dir)
+	ring, err := keyfile.Load(filepath.Join(dir, keyfile.FileName), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runCopy(t, "--from", "sqlite://"+dir, "--to", database); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := postgres.LoadKeys(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(kept.Encode(), ring.Encode()) {
+		t.Error("the database has another key ring")
+	}
+	t.Setenv("PARLEY_DATABASE_URL", database)
+	startServer(t, t.TempDir())
+}
+
 func TestCopyRefuses(t *testing.T) {
 	dir := t.TempDir()
 	empty, full := filepath.Join(dir, "empty"), filepath.Join(dir, "full")
 	if err := run(t.Context(), []string{"migrate", "up", "--data-dir", full}, &bytes.Buffer{}, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
-	used := t.TempDir()
+	used, link := t.TempDir(), filepath.Join(dir, "link.db")
 	startServer(t, used)
+	if err := os.Symlink(filepath.Join(used, "parley.db"), link); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct{ from, to, want string }{
 		"another scheme":             {"mysql://u:hidden@h/n", "sqlite://" + empty, "--from: must be sqlite:///path"},
 		"no scheme":                  {full, "sqlite://" + empty, "--from: must be sqlite:///path"},
@@ -356,7 +381,11 @@ func TestCopyRefuses(t *testing.T) {
 		"a target with a store":      {"sqlite://" + full, "sqlite://" + full, "there is a store already"},
 		"a server that runs":         {"sqlite://" + used, "sqlite://" + empty, used + ": another server uses this data directory"},
 		"a database that is not":     {"sqlite://" + full, "postgres://u:hidden@127.0.0.1:1/n", "--to: PostgreSQL: failed to connect"},
-		"a database URL that is not": {"postgres://u:hidden@[", "sqlite://" + empty, "--from: PostgreSQL: cannot parse"},
+		"a database URL that is not": {"postgres://u:hidden@[", "sqlite://" + empty, "--from: must be a URL such as"},
+		"a password with a slash":    {"postgres://u:1/hidden@127.0.0.1:1/n", "sqlite://" + empty, "--from: a user, password or name must"},
+		"a password with an at":      {"sqlite://" + full, "postgres://u:a@hidden@127.0.0.1:1/n", "--to: a user, password or name must have %40"},
+		"a target that is a file":    {"sqlite://" + full, "sqlite://" + filepath.Join(empty, "parley.db"), "name the data directory"},
+		"a link to a server's file":  {"sqlite://" + link, "sqlite://" + empty, used + ": another server uses this data directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := runCopy(t, "--from", c.from, "--to", c.to)

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// TestDiskFull fills the disk under a server, and makes room again.
-func TestDiskFull(t *testing.T) {
+// smallDisk is a directory with room for 8 MiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
 		t.Skipf("a small disk cannot be mounted here: %v", err)
@@ -22,6 +23,24 @@ func TestDiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return disk
+}
+
+// TestACopyOntoADiskThatIsTooSmall says so, and leaves nothing there.
+func TestACopyOntoADiskThatIsTooSmall(t *testing.T) {
+	from, to := longStore(t), filepath.Join(smallDisk(t), "data")
+	_, err := runCopy(t, "--from", "sqlite://"+from, "--to", "sqlite://"+to)
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(to, "parley.db.part")+": database or disk is full") {
+		t.Errorf("it says %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(to, "parley.db*")); err != nil || left != nil {
+		t.Errorf("%v is left (%v)", left, err)
+	}
+}
+
+// TestDiskFull fills the disk under a server, and makes room again.
+func TestDiskFull(t *testing.T) {
+	disk := smallDisk(t)
 	dir, ballast := filepath.Join(disk, "data"), filepath.Join(disk, "ballast")
 	s := startServer(t, dir)
 	kept := make(map[string]document)

@@ -152,9 +152,17 @@ func openKeys(ctx context.Context, settings config.Config) (apiKeys, error) {
 	return sqlite.OpenKeys(ctx, settings.DataDir)
 }
 
-// withPresentKeys is withKeys for what needs a store that is there: where there is no file, none is made.
+// withPresentKeys is withKeys for what needs a store that is there: where there is none, none is made.
 func withPresentKeys(ctx context.Context, settings config.Config, do func(context.Context, apiKeys) error) error {
-	if settings.DatabaseURL == "" {
+	if settings.DatabaseURL != "" {
+		state, err := postgres.Migrations(ctx, settings.DatabaseURL)
+		if err != nil {
+			return err
+		}
+		if state.Has == 0 {
+			return errors.New("no server has used this database, and no key was made in it")
+		}
+	} else {
 		if _, err := os.Stat(filepath.Join(settings.DataDir, sqlite.FileName)); err != nil {
 			return fmt.Errorf("no server has used this data directory, and no key was made in it: %w", err)
 		}

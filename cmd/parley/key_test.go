@@ -224,6 +224,20 @@ func TestANoteSaysWhereAKeyWasMade(t *testing.T) {
 	}
 }
 
+// TestListingKeysMakesNoStore in a database that is another program's, perhaps.
+func TestListingKeysMakesNoStore(t *testing.T) {
+	database := []string{"--database-url", pgtest.Database(t)}
+	for _, args := range [][]string{{"key", "list"}, {"key", "revoke", "billing"}} {
+		_, _, err := parley(t, append(args, database...)...)
+		if err == nil || !strings.Contains(err.Error(), "no server has used this database") {
+			t.Errorf("parley %s: %v", strings.Join(args, " "), err)
+		}
+	}
+	if state, _ := mustParley(t, append([]string{"migrate", "status"}, database...)...); !strings.Contains(state, "There is no store yet") {
+		t.Errorf("the database is %s", state)
+	}
+}
+
 func TestKeySettingsFromTheEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PARLEY_DATA_DIR", dir)

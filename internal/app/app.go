@@ -60,14 +60,15 @@ type App struct {
 
 	certificate *certs.Certificate // of the listeners; nil: they speak in the clear
 
-	readiness  *readiness
-	drainDelay time.Duration
-	draining   atomic.Bool // streams are being told to leave
+	readiness       *readiness
+	drainDelay      time.Duration
+	serversDeadline time.Duration // the constant, but in a test
+	draining        atomic.Bool   // streams are being told to leave
 }
 
 // New opens the store and both listeners. The server answers once Run is called.
 func New(ctx context.Context, c config.Config, log *slog.Logger) (_ *App, err error) {
-	a := &App{log: log, readiness: newReadiness(log), drainDelay: c.DrainDelay}
+	a := &App{log: log, readiness: newReadiness(log), drainDelay: c.DrainDelay, serversDeadline: serversDeadline}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
@@ -264,7 +265,7 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) stop(ctx context.Context) error {
 	a.log.Info("draining")
 	a.draining.Store(true)
-	servers, cancel := context.WithTimeout(ctx, serversDeadline)
+	servers, cancel := context.WithTimeout(ctx, a.serversDeadline)
 	defer cancel()
 	a.tail.Drain() // streams tell their clients, and end
 	streams, cancelStreams := context.WithTimeout(ctx, streamsDeadline)
@@ -284,6 +285,10 @@ func (a *App) stop(ctx context.Context) error {
 		a.grpc.GracefulStop()
 	}()
 	err := a.rest.Shutdown(servers)
+	if errors.Is(err, context.DeadlineExceeded) { // a client has not sent its request to the end: that is no failure of ours
+		a.log.Warn("requests are broken off that have not come to their end")
+		err = a.rest.Close()
+	}
 	select {
 	case <-grpcDone:
 	case <-servers.Done():

@@ -1,15 +1,18 @@
 package app_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -117,6 +120,26 @@ func TestHealthAndReadiness(t *testing.T) {
 			t.Errorf("%s = %d %s, want 200", path, status, body)
 		}
 	}
+}
+
+// TestWhoDoesNotSendARequestToItsEnd does not make a server's end a failure.
+func TestWhoDoesNotSendARequestToItsEnd(t *testing.T) {
+	a, stop := start(t, settings(t.TempDir()))
+	a.SetServersDeadline(50 * time.Millisecond)
+	conn, err := net.Dial("tcp", a.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	half := "POST " + sessions + " HTTP/1.1\r\nHost: " + a.Addr() + "\r\nContent-Type: application/json\r\n" +
+		"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+	if _, err := io.WriteString(conn, half); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("the server says %q, %v, want that the request is awaited", line, err)
+	}
+	stop()
 }
 
 func TestTheKeyAndTheDirectoryAreTheOwnersAlone(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -171,7 +172,15 @@ func Load(flags *pflag.FlagSet) (Config, error) {
 	return c, c.check()
 }
 
+// serviceVariables are the ends of the variables by which Kubernetes tells every container of a service, which may be called
+// parley, or parley-headless.
+var serviceVariables = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)$`)
+
+// envSetting is the setting of a variable; a name of "": it is none.
 func envSetting(name, value string) (string, any) {
+	if serviceVariables.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://") {
+		return "", nil
+	}
 	name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
 	if name == flagOrigins || name == flagProxies || name == flagRoutes {
 		return name, strings.Split(value, ",")
@@ -217,6 +226,9 @@ func (c *Config) checkRunning() error {
 	if c.DrainDelay < 0 {
 		errs = append(errs, errors.New("--drain-delay must not be negative"))
 	}
+	if c.DrainDelay > 0 && c.DrainDelay < time.Millisecond { // a number in the file, which is taken for nanoseconds
+		errs = append(errs, errors.New("--drain-delay must have a unit, such as 5s"))
+	}
 	if c.Audit != "" && c.Audit != "log" && c.Audit != "off" {
 		errs = append(errs, errors.New("--audit must be log or off"))
 	}
@@ -229,20 +241,24 @@ func (c *Config) checkRunning() error {
 	return errors.Join(errs...)
 }
 
-// checkDatabase does not show the URL: it may have a password in it.
 func (c *Config) checkDatabase() error {
 	if c.DatabaseURL == "" {
 		return nil
 	}
-	u, err := url.Parse(c.DatabaseURL)
+	return CheckDatabaseURL("database-url", c.DatabaseURL)
+}
+
+// CheckDatabaseURL looks at the value of a flag. It does not show it: it may have a password in it.
+func CheckDatabaseURL(flag, text string) error {
+	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return errors.New("--database-url: must be a URL such as postgres://user:password@host:5432/name")
+		return fmt.Errorf("--%s: must be a URL such as postgres://user:password@host:5432/name", flag)
 	}
 	// Else a part of the password would be taken for a host or a database, and shown when that is not found.
-	before, _, _ := strings.Cut(c.DatabaseURL, "?")
+	before, _, _ := strings.Cut(text, "?")
 	authority, path, _ := strings.Cut(strings.TrimPrefix(before, u.Scheme+"://"), "/")
 	if strings.Count(authority, "@") > 1 || strings.Contains(path, "@") {
-		return errors.New("--database-url: a user, password or name must have %40 in the place of @, and %2F in that of /")
+		return fmt.Errorf("--%s: a user, password or name must have %%40 in the place of @, and %%2F in that of /", flag)
 	}
 	return nil
 }

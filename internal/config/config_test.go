@@ -227,12 +227,31 @@ func TestUnknownNamesAreErrorsThatNameThem(t *testing.T) {
 	})
 }
 
+// TestWhatKubernetesSaysOfServicesIsNoSetting: of services called parley, parley-nodes and parley-nats.
+func TestWhatKubernetesSaysOfServicesIsNoSetting(t *testing.T) {
+	for name, value := range map[string]string{
+		"PARLEY_SERVICE_HOST": "10.0.0.1", "PARLEY_SERVICE_PORT": "8080", "PARLEY_NODES_SERVICE_PORT_REST_1": "8080",
+		"PARLEY_PORT": "tcp://10.0.0.1:8080", "PARLEY_PORT_8080_TCP": "tcp://10.0.0.1:8080", "PARLEY_PORT_8080_TCP_PROTO": "tcp",
+		"PARLEY_NATS_PORT": "udp://10.0.0.1:8080", "PARLEY_NATS_PORT_8080_UDP_ADDR": "10.0.0.1", "PARLEY_PORT_8080_TCP_PORT": "8080",
+	} {
+		t.Setenv(name, value)
+	}
+	if got, err := load(t, ""); err != nil || !cmp.Equal(got, defaults(), cmpopts.EquateEmpty()) {
+		t.Errorf("Load() = %+v, %v, want the defaults", got, err)
+	}
+	t.Setenv("PARLEY_PORT", "8080") // somebody's, who means a setting
+	if _, err := load(t, ""); err == nil || !strings.Contains(err.Error(), `"port"`) {
+		t.Errorf("Load() = %v, want an error that names port", err)
+	}
+}
+
 func TestBadSettingsAreErrorsThatNameTheFlag(t *testing.T) {
 	for name, test := range map[string]struct {
 		file      string
 		arguments []string
 		names     string
 	}{
+		"a number for a delay":       {"drain-delay: 5", nil, "--drain-delay"},
 		"no host":                    {"", []string{"--listen=:8080"}, "--listen"},
 		"every address":              {"", []string{"--listen=0.0.0.0:8080"}, "--listen"},
 		"gRPC on every address":      {"", []string{"--grpc-listen=:9090"}, "--grpc-listen"},

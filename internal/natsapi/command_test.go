@@ -19,7 +19,7 @@ import (
 // "require" then it fails.
 const (
 	command         = "../../.bin/nats"
-	requireVariable = "PARLEY_TEST_NATS_CLI"
+	requireVariable = "TEST_PARLEY_NATS_CLI"
 )
 
 // natsCommand is the command with the arguments, as a user.

@@ -21,7 +21,7 @@ import (
 )
 
 // natsVariable has, for the binary of these tests, the natsConfig of the NATS server that it is to be.
-const natsVariable = "PARLEY_TEST_NATS"
+const natsVariable = "TEST_PARLEY_NATS"
 
 type natsConfig struct {
 	Name                 string

@@ -1,5 +1,5 @@
 // Package contract_test holds the public contract of the REST API as black-box tests. They run against servers of their
-// own, one on each engine, or against the one that PARLEY_TEST_URL names.
+// own, one on each engine, or against the one that TEST_PARLEY_URL names.
 package contract_test
 
 import (
@@ -28,7 +28,7 @@ var client = &http.Client{
 }
 
 func TestMain(m *testing.M) {
-	if given := os.Getenv("PARLEY_TEST_URL"); given != "" {
+	if given := os.Getenv("TEST_PARLEY_URL"); given != "" {
 		baseURL = strings.TrimSuffix(given, "/")
 		os.Exit(m.Run())
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // EngineVariable names an environment variable. If it is "sqlite" or "postgres" then OnBothEngines uses that one alone.
-const EngineVariable = "PARLEY_TEST_ENGINE"
+const EngineVariable = "TEST_PARLEY_ENGINE"
 
 // OnBothEngines runs a suite of tests with the server under test on SQLite, for which the URL is empty, and again on
 // PostgreSQL, with the URL of an empty database. It returns the first exit code that is not 0. Where PostgreSQL is not

@@ -31,7 +31,7 @@ import (
 
 // RequireVariable names an environment variable. If it is "require" then a test that needs PostgreSQL fails where it is
 // not installed; otherwise it is skipped.
-const RequireVariable = "PARLEY_TEST_POSTGRES"
+const RequireVariable = "TEST_PARLEY_POSTGRES"
 
 // Server is a running PostgreSQL.
 type Server struct {

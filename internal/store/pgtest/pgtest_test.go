@@ -79,7 +79,7 @@ func TestNobodyElseOnTheMachineGetsIn(t *testing.T) {
 }
 
 // hangs says, in a second process of this test, that it is to start a server and wait for its death.
-const hangs = "PARLEY_TEST_HANGS"
+const hangs = "TEST_PARLEY_HANGS"
 
 // TestAKilledTestLeavesNoServer kills a test process that has a server.
 func TestAKilledTestLeavesNoServer(t *testing.T) {

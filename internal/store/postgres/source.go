@@ -124,7 +124,26 @@ func (s *Source) Unchanged(ctx context.Context) error {
 	if err == nil && changed {
 		err = errors.New("a server has written to the source meanwhile: stop all servers that use it first")
 	}
-	return named(err)
+	if err != nil {
+		return named(err)
+	}
+	return named(s.unchangedKeys(ctx))
+}
+
+// unchangedKeys is an error if an API key was made or revoked, of which no commit tells.
+func (s *Source) unchangedKeys(ctx context.Context) error {
+	const text = `SELECT count(*), count(*) FILTER (WHERE revoked <> 0) FROM api_keys`
+	var read, now [2]int64
+	if err := s.tx.QueryRow(ctx, text).Scan(&read[0], &read[1]); err != nil {
+		return err
+	}
+	if err := s.pool.QueryRow(ctx, text).Scan(&now[0], &now[1]); err != nil {
+		return err
+	}
+	if read != now {
+		return errors.New("API keys of the source were made or revoked meanwhile: copy again")
+	}
+	return nil
 }
 
 // Close implements transfer.Source.

@@ -187,7 +187,7 @@ func (t *Target) Commit(ctx context.Context, s transfer.Settings) error {
 	if err := t.finish(ctx, s); err != nil {
 		return named(err)
 	}
-	if err := t.tx.Commit(ctx); err != nil {
+	if err := t.tx.Commit(context.WithoutCancel(ctx)); err != nil { // to break it off here is not to know how it ends
 		return fmt.Errorf("nobody knows whether the copy is in the target: copy again, which is refused if it is: %w", named(err))
 	}
 	return nil

@@ -55,7 +55,7 @@ var keysPragmas = append(slices.Clip(commonPragmas), "wal_autocheckpoint(0)")
 // be. It fails if a newer version of Parley wrote it, or if it is to be brought up to date and a server has it open.
 func OpenKeys(ctx context.Context, dir string) (_ *Keys, err error) {
 	k := &Keys{path: filepath.Join(dir, FileName)}
-	if err := makeFile(k.path); err != nil {
+	if err := makeStoreFile(k.path); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -57,7 +57,7 @@ func Migrate(ctx context.Context, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	path := filepath.Join(dir, FileName)
-	if err := makeFile(path); err != nil {
+	if err := makeStoreFile(path); err != nil {
 		return err
 	}
 	if err := migrate(ctx, path); err != nil {

@@ -14,9 +14,10 @@ import (
 
 // Source implements transfer.Source on a store that no server uses meanwhile.
 type Source struct {
-	lock *os.File
-	path string
-	conn *conn
+	lock    *os.File
+	path    string
+	conn    *conn
+	version int64 // of the data that is read, as SQLite counts what others commit
 }
 
 // OpenSource opens the store in the data directory, or in a file of another name, to be read. The directory is this
@@ -32,6 +33,11 @@ func OpenSource(ctx context.Context, path string) (_ *Source, err error) {
 		if _, err := os.Stat(path); err != nil {
 			return nil, err
 		}
+	} else if path, err = filepath.EvalSymlinks(path); err != nil { // the directory of the file itself is the one to lock
+		return nil, err
+	}
+	if filepath.Base(path) == targetName {
+		return nil, fmt.Errorf("%s: it is a part of a store, left by a copy that was broken off", path)
 	}
 	s := &Source{path: path}
 	if s.lock, err = lockDir(filepath.Dir(path)); err != nil {
@@ -52,8 +58,14 @@ func OpenSource(ctx context.Context, path string) (_ *Source, err error) {
 	if s.conn, err = openAddress(address(path, append(readerPragmas[:0:0], lookPragmas...), readOnly)); err != nil {
 		return nil, s.named(err)
 	}
-	return s, s.named(s.conn.exec("BEGIN"))
+	if err := s.conn.exec("BEGIN"); err != nil {
+		return nil, s.named(err)
+	}
+	s.version, err = s.dataVersion() // it also begins what is read
+	return s, s.named(err)
 }
+
+func (s *Source) dataVersion() (int64, error) { return s.conn.integer("PRAGMA data_version") }
 
 // named is the error with the file's name.
 func (s *Source) named(err error) error {
@@ -115,8 +127,17 @@ func (s *Source) Read(_ context.Context, give func(*transfer.Batch) error) error
 	return nil
 }
 
-// Unchanged implements transfer.Source: the lock sees to it.
-func (s *Source) Unchanged(context.Context) error { return nil }
+// Unchanged implements transfer.Source. The lock keeps servers away, but not who makes or revokes an API key.
+func (s *Source) Unchanged(context.Context) error {
+	if err := s.conn.exec("COMMIT"); err != nil {
+		return s.named(err)
+	}
+	version, err := s.dataVersion()
+	if err == nil && version != s.version {
+		err = errors.New("somebody has written to the source meanwhile: copy again")
+	}
+	return s.named(err)
+}
 
 // Close implements transfer.Source.
 func (s *Source) Close() error {

@@ -89,7 +89,7 @@ func Open(ctx context.Context, config Config) (_ *Store, err error) {
 		}
 	}()
 	s.path = filepath.Join(config.Dir, FileName)
-	if err := makeFile(s.path); err != nil {
+	if err := makeStoreFile(s.path); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, s.path); err != nil {
@@ -123,6 +123,20 @@ func makeFile(path string) error {
 		return err
 	}
 	return file.Close()
+}
+
+// makeStoreFile is makeFile, but not beside the file of a copy: a server would begin with an empty store.
+func makeStoreFile(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	copied := filepath.Join(filepath.Dir(path), targetName)
+	if _, err := os.Stat(copied); err == nil {
+		return fmt.Errorf("%s: a copy into this directory was broken off, or still goes on: copy again, or remove the file", copied)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return makeFile(path)
 }
 
 func commitOptions(config Config) commit.Options[*job] {

@@ -16,8 +16,9 @@ import (
 	"github.com/parleyhq/parley/internal/store/transfer"
 )
 
-// targetName is the name of a file that is yet to become the store. No server opens it.
-const targetName = FileName + ".copy"
+// targetName is the name of a file that is yet to become the store. No server opens it, and the next copy removes it: so it is no
+// name that somebody gives to a file of theirs.
+const targetName = FileName + ".part"
 
 // Target implements transfer.Target in a data directory that has no store. Until Commit its file has another name, and
 // nothing is flushed.
@@ -42,10 +43,7 @@ var targetPragmas = []string{"page_size(8192)", "journal_mode(WAL)", "synchronou
 // OpenTarget makes an empty store in the data directory, which it makes too if need be, and keeps others away from that. It
 // fails if there is a store, or if a server uses the directory.
 func OpenTarget(ctx context.Context, dir string) (_ *Target, err error) {
-	path := filepath.Join(dir, FileName)
-	if _, err := os.Stat(path); err == nil {
-		return nil, fmt.Errorf("%s: there is a store already: name a directory that has none", path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := wantNoStore(dir); err != nil { // before anything is made
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -60,6 +58,9 @@ func OpenTarget(ctx context.Context, dir string) (_ *Target, err error) {
 			err = errors.Join(err, t.Close())
 		}
 	}()
+	if err := wantNoStore(dir); err != nil { // a server may have made one meanwhile
+		return nil, err
+	}
 	if err := t.remove(); err != nil { // an earlier copy may have been killed
 		return nil, err
 	}
@@ -67,10 +68,29 @@ func OpenTarget(ctx context.Context, dir string) (_ *Target, err error) {
 		return nil, err
 	}
 	if err := migrate(ctx, t.path()); err != nil {
-		return nil, fmt.Errorf("%s: %w", t.path(), err)
+		return nil, t.named(err)
 	}
 	t.conn, err = open(t.path(), targetPragmas...)
-	return t, err
+	return t, t.named(err)
+}
+
+// wantNoStore is an error if the directory has a store, or a log that somebody left there who removed one: SQLite would take
+// that for the log of the file that gets the store's name, and write what is in it over what was copied.
+func wantNoStore(dir string) error {
+	for _, suffix := range []string{"", "-wal", "-journal"} {
+		path := filepath.Join(dir, FileName+suffix)
+		_, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case suffix == "":
+			return fmt.Errorf("%s: there is a store already: name a directory that has none", path)
+		default:
+			return fmt.Errorf("%s: it was left behind by another store: move it away, or name a directory that has none", path)
+		}
+	}
+	return nil
 }
 
 func (t *Target) path() string { return filepath.Join(t.dir, targetName) }
@@ -88,7 +108,7 @@ func (t *Target) remove() error {
 
 // Write implements transfer.Target.
 func (t *Target) Write(_ context.Context, b *transfer.Batch) error {
-	return t.transaction(func() error {
+	return t.named(t.transaction(func() error {
 		for _, write := range []func() error{
 			each(b.Sessions, t.addSession), each(b.Events, t.addEvent), t.endLog, each(b.Members, t.addMember),
 			each(b.Ended, t.addEnded), each(b.Requests, t.addRequest), each(b.APIKeys, t.conn.insertAPIKey),
@@ -98,7 +118,15 @@ func (t *Target) Write(_ context.Context, b *transfer.Batch) error {
 			}
 		}
 		return nil
-	})
+	}))
+}
+
+// named is the error with the file's name.
+func (t *Target) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", t.path(), err)
 }
 
 // each is to give every row to add, until that fails.
@@ -177,14 +205,8 @@ func (t *Target) Count(context.Context) (transfer.Counts, error) {
 
 // Commit implements transfer.Target.
 func (t *Target) Commit(ctx context.Context, s transfer.Settings) error {
-	if err := t.fillIndex(ctx); err != nil {
-		return err
-	}
-	if err := t.transaction(func() error { return t.keepSettings(s) }); err != nil {
-		return err
-	}
-	if _, err := t.conn.integer("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		return err
+	if err := t.finish(ctx, s); err != nil {
+		return t.named(err)
 	}
 	conn := t.conn
 	t.conn = nil
@@ -195,6 +217,21 @@ func (t *Target) Commit(ctx context.Context, s transfer.Settings) error {
 		return err
 	}
 	return syncPath(t.dir)
+}
+
+// finish writes what follows from the rest, and what the store as a whole has, and has all in the file itself.
+func (t *Target) finish(ctx context.Context, s transfer.Settings) error {
+	if err := t.fillIndex(ctx); err != nil {
+		return err
+	}
+	if err := t.transaction(func() error { return t.keepSettings(s) }); err != nil {
+		return err
+	}
+	busy, err := t.conn.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+	if err == nil && busy != 0 { // what is still in the log would be lost
+		err = errors.New("another program reads it")
+	}
+	return err
 }
 
 func (t *Target) keepSettings(s transfer.Settings) error {

@@ -366,6 +366,29 @@ func keyOf(t *testing.T, dir, name string) {
 	}
 }
 
+// revoke revokes an API key, as the command line does it.
+func revoke(t *testing.T, e engine, name string) {
+	t.Helper()
+	var keys interface {
+		Revoke(ctx context.Context, idOrName string, at session.Time) (session.APIKey, error)
+		Close() error
+	}
+	var err error
+	switch e := e.(type) {
+	case inSQLite:
+		keys, err = sqlite.OpenKeys(t.Context(), e.dir)
+	case inPostgres:
+		keys, err = postgres.OpenKeys(t.Context(), e.url)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = keys.Revoke(t.Context(), name, session.Now())
+	if err := errors.Join(err, keys.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func exists(t *testing.T, e inSQLite) bool {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(e.dir, "parley.db*"))

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/parleyhq/parley/internal/session"
+	"github.com/parleyhq/parley/internal/store/postgres"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/store/storetest"
 	"github.com/parleyhq/parley/internal/store/transfer"
@@ -196,12 +197,65 @@ func TestAServerThatStartsDuringACopyHasAllOfIt(t *testing.T) {
 	}
 }
 
+// TestWhoBreaksOffACommitKnowsHowItEnds: it is too late, and the copy is made.
+func TestWhoBreaksOffACommitKnowsHowItEnds(t *testing.T) {
+	t.Parallel()
+	from, to := newSQLite(t), newPostgres(t).(inPostgres)
+	closeStore(t, openedWith(t, from, "one"))
+	if err := postgres.Migrate(t.Context(), to.url); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), to.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	const hold = `CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold();
+		SELECT pg_advisory_lock(1)`
+	if _, err := conn.Exec(t.Context(), hold); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	copied := make(chan error, 1)
+	go func() {
+		_, err := transferAll(ctx, from, to, transfer.Plan{})
+		copied <- err
+	}()
+	for held := false; !held; {
+		select {
+		case err := <-copied:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+		err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted)`).
+			Scan(&held)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_unlock(1)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-copied; err != nil {
+		t.Errorf("it says %v", err)
+	}
+	if _, err := conn.Exec(t.Context(), `DROP TRIGGER hold ON commits`); err != nil {
+		t.Fatal(err)
+	}
+	if record, _, err := openStore(t, to, nil).Get(t.Context(), "one", ""); record == nil || err != nil {
+		t.Errorf("the session is %v, %v", record, err)
+	}
+}
+
 func TestAKilledCopyIsSweptAway(t *testing.T) {
 	t.Parallel()
 	from, to := newSQLite(t), inSQLite{t.TempDir()}
 	closeStore(t, openedWith(t, from, "one"))
 	for _, suffix := range []string{"", "-wal", "-shm"} { // as a process leaves them that is killed
-		if err := os.WriteFile(filepath.Join(to.dir, "parley.db.copy"+suffix), []byte("half"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(to.dir, "parley.db.part"+suffix), []byte("half"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -209,7 +263,7 @@ func TestAKilledCopyIsSweptAway(t *testing.T) {
 	if record, _, err := openStore(t, to, nil).Get(t.Context(), "one", ""); record == nil || err != nil {
 		t.Errorf("the session is %v, %v", record, err)
 	}
-	if left, err := filepath.Glob(filepath.Join(to.dir, "*.copy*")); err != nil || left != nil {
+	if left, err := filepath.Glob(filepath.Join(to.dir, "*.part*")); err != nil || left != nil {
 		t.Errorf("%v is left (%v)", left, err)
 	}
 }
@@ -248,6 +302,32 @@ func TestASourceThatIsWrittenToIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustTransfer(t, from, to)
+}
+
+// TestAKeyThatIsRevokedMeanwhileIsNoticed, though no server is needed for that: else it would be good again in the target.
+func TestAKeyThatIsRevokedMeanwhileIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]func(*testing.T) engine{"SQLite": newSQLite, "PostgreSQL": newPostgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, from, to := newSQLite(t), place(t), inSQLite{t.TempDir()}
+			closeStore(t, openedWith(t, first, "one"))
+			keyOf(t, first.(inSQLite).dir, "leaked")
+			mustTransfer(t, first, from)
+			_, err := transferAll(t.Context(), from, to, transfer.Plan{Moved: func(_, moved transfer.Counts) {
+				if moved.APIKeys == 1 {
+					revoke(t, from, "leaked")
+				}
+			}})
+			if err == nil || !strings.Contains(err.Error(), "meanwhile: copy again") {
+				t.Errorf("it says %v", err)
+			}
+			if exists(t, to) {
+				t.Error("there is a target")
+			}
+			mustTransfer(t, from, to)
+		})
+	}
 }
 
 func TestSessionsOfOneMicrosecondAreRefusedBySQLite(t *testing.T) {
