@@ -67,7 +67,7 @@ func startServer(ctx context.Context, config Config, log *slog.Logger) (*embedde
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: the embedded server has no account of clients: %w", err)
 	}
-	logger := &serverLog{log: log, fatal: make(chan string, 1)}
+	logger := &serverLog{warnings: warnings{log: log}, fatal: make(chan string, 1)}
 	e.server.SetLoggerV2(logger, false, false, false)
 	e.door.open(e.server, e.nodes, clients)
 	e.server.Start()

@@ -3,11 +3,42 @@ package natsbus
 import (
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 )
+
+const (
+	warningsMost = 20 // in each warningsTime
+	warningsTime = 10 * time.Second
+)
+
+// warnings are what clients can cause, as many as they like: so the log gets no more than a few, and how many were left out.
+type warnings struct {
+	log *slog.Logger
+
+	mu    sync.Mutex // guards the fields below
+	since time.Time
+	count int // since then
+}
+
+func (w *warnings) add(text string, values ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.since) >= warningsTime {
+		if left := w.count - warningsMost; left > 0 {
+			w.log.Warn("warnings of NATS were left out", "count", left)
+		}
+		w.since, w.count = now, 0
+	}
+	if w.count++; w.count <= warningsMost {
+		w.log.Warn(text, values...)
+	}
+}
 
 // serverLog is the embedded server's logger.
 type serverLog struct {
-	log   *slog.Logger
+	warnings
+
 	fatal chan string // holds one: why the server cannot start
 }
 
@@ -18,7 +49,7 @@ func (l *serverLog) Noticef(format string, values ...any) {
 
 // Warnf implements server.Logger.
 func (l *serverLog) Warnf(format string, values ...any) {
-	l.log.Warn("NATS server", "message", fmt.Sprintf(format, values...))
+	l.add("NATS server", "message", fmt.Sprintf(format, values...))
 }
 
 // Errorf implements server.Logger. Whoever connects can cause errors, so they are no louder than warnings.
@@ -26,11 +57,12 @@ func (l *serverLog) Errorf(format string, values ...any) { l.Warnf(format, value
 
 // Fatalf implements server.Logger. The server goes on; whoever started it ends it.
 func (l *serverLog) Fatalf(format string, values ...any) {
+	cause := fmt.Sprintf(format, values...)
 	select {
-	case l.fatal <- fmt.Sprintf(format, values...):
+	case l.fatal <- cause:
 	default:
 	}
-	l.Warnf(format, values...)
+	l.log.Warn("NATS server", "message", cause)
 }
 
 // Debugf implements server.Logger.

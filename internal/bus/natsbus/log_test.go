@@ -1,0 +1,48 @@
+package natsbus
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+func TestWarningsAreLeftOutAndCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logged
+		w := warnings{log: log.logger()}
+		for range warningsMost + 5 {
+			w.add("zebra")
+		}
+		if n := strings.Count(log.String(), "zebra"); n != warningsMost || log.has("left out") {
+			t.Errorf("%d warnings, want %d: %s", n, warningsMost, &log)
+		}
+		time.Sleep(warningsTime)
+		w.add("tiger")
+		if !log.has("left out\" count=5") || !log.has("tiger") {
+			t.Errorf("the log is %s, want that 5 were left out, and the next one", &log)
+		}
+	})
+}
+
+func TestAClientCannotFillTheLog(t *testing.T) {
+	var log logged
+	b := open(t, Config{Listen: "127.0.0.1:0", Log: log.logger()})
+	admit(t, b, func(context.Context, Client) (Grant, error) {
+		return Grant{Publish: []string{"in"}, Subscribe: []string{"out"}}, nil
+	})
+	c := dial(t, b, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	const count = 5000
+	for range count {
+		c.Publish("elsewhere", nil)
+	}
+	if err := c.FlushTimeout(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), "Publish Violation"); n == 0 || n > count/10 { // some windows, if this machine is slow
+		t.Errorf("the log has %d violations of %d", n, count)
+	}
+}
