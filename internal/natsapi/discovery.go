@@ -44,7 +44,7 @@ func (a *API) discover(m *nats.Msg, answer func() any) {
 		err = a.Conn.Publish(m.Reply, body)
 	}
 	if err != nil {
-		a.Log.Warn("an answer cannot be sent", "subject", m.Subject, "error", err)
+		a.Log.Debug("an answer cannot be sent", "subject", m.Subject, "error", err)
 	}
 }
 

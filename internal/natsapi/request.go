@@ -253,6 +253,6 @@ func (a *API) send(r *request, body []byte, header nats.Header) {
 	header[headerContentType] = []string{r.form}
 	header[headerRequestID] = []string{r.id}
 	if err := a.Conn.PublishMsg(&nats.Msg{Subject: r.reply, Header: header, Data: body}); err != nil {
-		a.Log.Warn("an answer cannot be sent", "requestId", r.id, "error", err)
+		a.Log.Debug("an answer cannot be sent", "requestId", r.id, "error", err)
 	}
 }

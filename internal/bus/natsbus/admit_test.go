@@ -353,6 +353,57 @@ func TestManyWhoAreJudgedSlowlyHoldUpNobodyForLong(t *testing.T) {
 	}
 }
 
+func TestWhoFloodsIsKeptOut(t *testing.T) {
+	var log logged
+	b := open(t, Config{Listen: "127.0.0.1:0", Log: log.logger()})
+	var r registry
+	b.Gone(r.gone)
+	admit(t, b, func(ctx context.Context, c Client) (Grant, error) {
+		grant, err := r.admit(ctx, c)
+		grant.Name, grant.Unlimited = c.Token, c.Token == "dev"
+		return grant, err
+	})
+	sender := func(user string) net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(b.ClientURL(), "nats://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := c.Write([]byte(`CONNECT {"auth_token":"` + user + `"}` + "\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	flood := []byte(strings.Repeat("PUB x 0\r\n\r\n", 1000))
+	ended := make(chan struct{})
+	good, dev := dial(t, b, nats.Token("good")), sender("dev")
+	dial(t, b, nats.Token("eve"), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(ended) }))
+	eve := sender("eve")
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if _, err := dev.Write(flood); err != nil {
+			t.Fatalf("who may send as much as they like: %v", err)
+		}
+		if _, err := eve.Write(flood); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the flood goes on")
+		}
+	}
+	<-ended // the user's other connection
+	if c, err := nats.Connect(b.ClientURL(), nats.Token("eve")); err == nil {
+		c.Close()
+		t.Error("who floods comes back at once")
+	}
+	if err := good.FlushTimeout(10 * time.Second); err != nil || good.Reconnects != 0 {
+		t.Errorf("another user: %v, %d reconnects", err, good.Reconnects)
+	}
+	wait(t, "that they went", func() bool { came, went := r.state(); return len(came) == 5 && len(went) == 3 })
+	if !log.has("user=eve") || log.has("user=good") || log.has("user=dev") {
+		t.Errorf("the log is %s", &log)
+	}
+}
+
 func TestClientsOverTLS(t *testing.T) {
 	a := newAuthority(t)
 	config := a.config()

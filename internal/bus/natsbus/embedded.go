@@ -124,6 +124,7 @@ func serverOptions(config Config, authentication server.Authentication) (*server
 		MaxConn:                    maxConnections,
 		MaxPending:                 maxOutBytes,
 		WriteDeadline:              slowTime,
+		NoFastProducerStall:        true, // what the API cannot take is lost, rather than its connection
 	}
 	if err := options.ProcessConfigString(accounts); err != nil {
 		return nil, fmt.Errorf("natsbus: the embedded server's accounts: %w", err)
