@@ -369,7 +369,7 @@ func TestWhoFloodsIsKeptOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		if _, err := c.Write([]byte(`CONNECT {"auth_token":"` + user + `"}` + "\r\n")); err != nil {
+		if _, err := c.Write([]byte(`CONNECT {"verbose":false,"auth_token":"` + user + `"}` + "\r\n")); err != nil {
 			t.Fatal(err)
 		}
 		return c
