@@ -138,6 +138,13 @@ func TestWhoConnectsIsTold(t *testing.T) {
 	}
 }
 
+func TestALongTokenIsTaken(t *testing.T) {
+	b := open(t, Config{Listen: "127.0.0.1:0"})
+	token := strings.Repeat("x", 8<<10) // as HTTP takes it
+	admit(t, b, byToken(map[string]Grant{token: everything()}))
+	dial(t, b, nats.Token(token), nats.Name(strings.Repeat("n", 1000)))
+}
+
 func TestClientsMayWhatIsGranted(t *testing.T) {
 	b := open(t, Config{Listen: "127.0.0.1:0"})
 	admit(t, b, byToken(map[string]Grant{

@@ -24,6 +24,7 @@ const (
 
 	maxPayload     = 1 << 20
 	maxConnections = 16 << 10
+	maxLineBytes   = 16 << 10 // of what a client says, such as its token, of which HTTP takes 8 KiB
 	maxOutBytes    = 16 << 20 // that wait to be sent to one client, who is cut beyond
 	startTime      = 100 * time.Millisecond
 	slowTime       = 10 * time.Second
@@ -121,6 +122,7 @@ func serverOptions(config Config, authentication server.Authentication) (*server
 		CustomClientAuthentication: authentication,
 		AuthTimeout:                authSeconds,
 		MaxPayload:                 maxPayload,
+		MaxControlLine:             maxLineBytes,
 		MaxConn:                    maxConnections,
 		MaxPending:                 maxOutBytes,
 		WriteDeadline:              slowTime,

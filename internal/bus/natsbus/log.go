@@ -47,9 +47,9 @@ func (l *serverLog) Noticef(format string, values ...any) {
 	l.log.Debug("NATS server", "message", fmt.Sprintf(format, values...))
 }
 
-// Warnf implements server.Logger.
+// Warnf implements server.Logger. Clients have what they said quoted, which may be long.
 func (l *serverLog) Warnf(format string, values ...any) {
-	l.add("NATS server", "message", fmt.Sprintf(format, values...))
+	l.add("NATS server", "message", fmt.Sprintf("%.1000s", fmt.Sprintf(format, values...)))
 }
 
 // Errorf implements server.Logger. Whoever connects can cause errors, so they are no louder than warnings.
