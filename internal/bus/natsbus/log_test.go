@@ -31,7 +31,9 @@ func TestWarningsAreLeftOutAndCounted(t *testing.T) {
 func TestAClientCannotFillTheLog(t *testing.T) {
 	var log logged
 	b := open(t, Config{Listen: "127.0.0.1:0", Log: log.logger()})
-	admit(t, b, func(context.Context, Client) (Grant, error) { return Grant{Publish: []string{"in"}, Subscribe: []string{"out"}}, nil })
+	admit(t, b, func(context.Context, Client) (Grant, error) {
+		return Grant{Publish: []string{"in"}, Subscribe: []string{"out"}}, nil
+	})
 	c := dial(t, b, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	const count = 2000
 	subject := strings.Repeat("x", 10_000)
