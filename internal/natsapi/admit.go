@@ -52,7 +52,8 @@ const (
 // of the sessions whose logs they may read now. If that ends, so does the connection; see rights. A right that is gained
 // holds from the next connection on.
 //
-// Its faults are those of gate.Call.Authenticate.
+// A connection counts as a stream that its user has open, until Gone. Its faults are those of gate.Call.Authenticate and
+// gate.Call.OpenStream.
 func (a *API) Admit(ctx context.Context, client Client) (Grant, error) {
 	call, err := a.Gate.Arrive(gate.Arrival{
 		ID: gate.RequestID(nil), Transport: "nats", Method: gate.Connect, Address: client.Address,
@@ -90,7 +91,15 @@ func (a *API) admitted(ctx context.Context, call *gate.Call, client Client) (Gra
 	case caller.Admin && a.mirror != nil:
 		grant.Subscribe = append(grant.Subscribe, mirrorSubjects)
 	}
-	return grant, a.rights.enter(ctx, client.ID, caller, &grant)
+	closed, err := call.OpenStream()
+	if err != nil {
+		return Grant{}, err
+	}
+	if err := a.rights.enter(ctx, client.ID, caller, closed, &grant); err != nil {
+		closed()
+		return Grant{}, err
+	}
+	return grant, nil
 }
 
 // authRequest is the connection as far as it says who is asking.

@@ -34,6 +34,7 @@ type rights struct {
 // client is a connection.
 type client struct {
 	caller   session.Caller
+	closed   func() // is called when it has ended
 	sessions []session.UID
 
 	// What happens while its rights are being found out.
@@ -58,8 +59,8 @@ func newRights(api *API) *rights {
 
 // enter adds a client, in the place of what it was before if it says anew who it is, and grants it the mirrors of the
 // sessions whose logs it may read.
-func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, grant *Grant) error {
-	c := &client{caller: caller, touched: make(map[session.UID]struct{})}
+func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, closed func(), grant *Grant) error {
+	c := &client{caller: caller, closed: closed, touched: make(map[session.UID]struct{})}
 	r.mu.Lock()
 	r.entering[id] = c
 	r.mu.Unlock()
@@ -116,6 +117,7 @@ func (r *rights) remove(id uint64) {
 		return
 	}
 	delete(r.clients, id)
+	c.closed()
 	for _, uid := range c.sessions {
 		w := r.sessions[uid]
 		delete(w.clients, id)

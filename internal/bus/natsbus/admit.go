@@ -68,7 +68,7 @@ func (b *Bus) Disconnect(id uint64) {
 }
 
 // Gone has the function called when a client's connection has ended, within about a second (10 s for a leaf node that
-// left as it came). One function is called, that of the last call, from one goroutine.
+// left as it came), or its grant turned out to be of no use. One function is called, that of the last call, on any goroutine.
 func (b *Bus) Gone(gone func(id uint64)) {
 	if b.embedded == nil {
 		return
@@ -194,6 +194,7 @@ func (d *door) ask(
 		return nil, false, err
 	}
 	if err := check(grant); err != nil {
+		d.forget(c.ID)
 		return nil, false, err
 	}
 	name := grant.Name
@@ -247,6 +248,16 @@ func permission(allow, deny []string) *server.SubjectPermission {
 		return &server.SubjectPermission{Deny: []string{">"}}
 	}
 	return &server.SubjectPermission{Allow: allow, Deny: deny}
+}
+
+// forget says that a client is gone whose grant was of no use.
+func (d *door) forget(id uint64) {
+	d.mu.Lock()
+	gone := d.gone
+	d.mu.Unlock()
+	if gone != nil {
+		gone(id)
+	}
 }
 
 // arrive notes that a client is judged, and returns by whom. The server already has it among its connections, unless it is

@@ -194,6 +194,8 @@ func TestClientsMayWhatIsGranted(t *testing.T) {
 
 func TestGrantsThatMeanNothingAreRefused(t *testing.T) {
 	b := open(t, Config{Listen: "127.0.0.1:0"})
+	var r registry
+	b.Gone(r.gone)
 	admit(t, b, byToken(map[string]Grant{
 		"expired": {Publish: []string{">"}, Subscribe: []string{">"}, Expire: time.Now().Add(-time.Second)},
 		"subject": {Publish: []string{">"}, Subscribe: []string{">"}, DenySubscribe: []string{"a..b"}},
@@ -208,6 +210,9 @@ func TestGrantsThatMeanNothingAreRefused(t *testing.T) {
 	defer d.mu.Unlock()
 	if n := len(d.present); n != 0 {
 		t.Errorf("%d clients are remembered, who never got in", n)
+	}
+	if _, went := r.state(); len(went) != 2 {
+		t.Errorf("gone are %v, want the two who had a grant", went)
 	}
 }
 
