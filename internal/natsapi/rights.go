@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	lookEvery = time.Second // how often the rights in one session are looked at, at most
+	lookAfter = 100 * time.Millisecond // whoever leaves shall have the answer before the connection ends
+	lookEvery = time.Second            // how often the rights in one session are looked at, at most
 	lookTime  = 10 * time.Second
 	looksMax  = 4 // sessions that are looked at, at a time
 )
@@ -139,7 +140,7 @@ func (r *rights) hear(m *nats.Msg) {
 	}
 }
 
-// look has the rights in a session looked at: at once, or, if they were within the last second, after it.
+// look has the rights in a session looked at: almost at once, or, if they were within the last second, after it.
 func (r *rights) look(uid session.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +158,7 @@ func (r *rights) plan(uid session.UID, w *watched) {
 		return
 	}
 	r.work.Add(1)
-	w.due = time.AfterFunc(max(0, lookEvery-time.Since(w.looked)), func() {
+	w.due = time.AfterFunc(max(lookAfter, lookEvery-time.Since(w.looked)), func() {
 		defer r.work.Done()
 		r.lookNow(uid, w)
 	})
