@@ -115,12 +115,12 @@ func New(config Config) (*API, error) {
 func (a *API) Start(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.discoverable(); err != nil { //nolint:contextcheck // requests come after Start has returned
+	if err := a.discoverable(); err != nil {
 		return err
 	}
 	for i := range endpoints {
 		e := &endpoints[i]
-		//nolint:contextcheck // as above
+		//nolint:contextcheck // requests come after Start has returned
 		if err := a.subscribe(e.subject, serviceName, func(m *nats.Msg) { a.receive(e, m) }); err != nil {
 			return err
 		}

@@ -342,9 +342,9 @@ func (d *door) watch() {
 	}
 }
 
-// measure finds the users who have sent too much, in the time since it was called before.
+// measure finds the users who have sent too much, in the time since it was called before, if only to leave again.
 func (d *door) measure(now time.Time, since time.Duration) {
-	connections, err := d.server.Connz(&server.ConnzOptions{Limit: maxConnections})
+	connections, err := d.server.Connz(&server.ConnzOptions{State: server.ConnAll, Limit: maxConnections + maxClosed})
 	if err != nil {
 		d.log.Warn("NATS clients cannot be counted", "error", err)
 		return

@@ -416,6 +416,25 @@ func TestWhoFloodsIsKeptOut(t *testing.T) {
 	}
 }
 
+func TestWhoFloodsAndLeavesIsKeptOut(t *testing.T) {
+	b := open(t, Config{Listen: "127.0.0.1:0"})
+	admit(t, b, func(context.Context, Client) (Grant, error) { return everything(), nil })
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		c, err := nats.Connect(b.ClientURL())
+		if errors.Is(err, nats.ErrAuthorization) {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the floods go on, %v", err)
+		}
+		for range 2000 {
+			c.Publish("x", nil)
+		}
+		c.Flush()
+		c.Close()
+	}
+}
+
 func TestClientsOverTLS(t *testing.T) {
 	a := newAuthority(t)
 	config := a.config()

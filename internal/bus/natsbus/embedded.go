@@ -24,6 +24,7 @@ const (
 
 	maxPayload     = 1 << 20
 	maxConnections = 16 << 10
+	maxClosed      = 1 << 10  // connections of which the server still knows what they sent
 	maxLineBytes   = 16 << 10 // of what a client says, such as its token, of which HTTP takes 8 KiB
 	maxOutBytes    = 16 << 20 // that wait to be sent to one client, who is cut beyond
 	startTime      = 100 * time.Millisecond
@@ -124,6 +125,7 @@ func serverOptions(config Config, authentication server.Authentication) (*server
 		MaxPayload:                 maxPayload,
 		MaxControlLine:             maxLineBytes,
 		MaxConn:                    maxConnections,
+		MaxClosedClients:           maxClosed,
 		MaxPending:                 maxOutBytes,
 		WriteDeadline:              slowTime,
 		NoFastProducerStall:        true, // what the API cannot take is lost, rather than its connection

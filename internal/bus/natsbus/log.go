@@ -21,7 +21,8 @@ type warnings struct {
 	count int // since then
 }
 
-func (w *warnings) add(text string, values ...any) {
+// room tells whether there may be one more.
+func (w *warnings) room() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now := time.Now(); now.Sub(w.since) >= warningsTime {
@@ -30,9 +31,8 @@ func (w *warnings) add(text string, values ...any) {
 		}
 		w.since, w.count = now, 0
 	}
-	if w.count++; w.count <= warningsMost {
-		w.log.Warn(text, values...)
-	}
+	w.count++
+	return w.count <= warningsMost
 }
 
 // serverLog is the embedded server's logger.
@@ -49,7 +49,9 @@ func (l *serverLog) Noticef(format string, values ...any) {
 
 // Warnf implements server.Logger. Clients have what they said quoted, which may be long.
 func (l *serverLog) Warnf(format string, values ...any) {
-	l.add("NATS server", "message", fmt.Sprintf("%.1000s", fmt.Sprintf(format, values...)))
+	if l.room() {
+		l.log.Warn("NATS server", "message", fmt.Sprintf("%.1000s", fmt.Sprintf(format, values...)))
+	}
 }
 
 // Errorf implements server.Logger. Whoever connects can cause errors, so they are no louder than warnings.

@@ -197,7 +197,9 @@ func commonOptions(ctx context.Context, log *slog.Logger) []nats.Option {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			errs.add("NATS reports an error", "error", err)
+			if errs.room() {
+				log.Warn("NATS reports an error", "error", err)
+			}
 		}),
 	}
 }
