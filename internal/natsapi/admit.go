@@ -34,6 +34,7 @@ type Grant struct {
 	DenyPublish   []string
 	DenySubscribe []string
 	Expire        time.Time // when the connection is to end; zero: never
+	Unlimited     bool      // it may send as much as it likes
 }
 
 // maxFollowed is how many sessions' mirrors a client may subscribe to: the server keeps a list of them for each.
@@ -51,7 +52,8 @@ const (
 // of the sessions whose logs they may read now. If that ends, so does the connection; see rights. A right that is gained
 // holds from the next connection on.
 //
-// Its faults are those of gate.Call.Authenticate.
+// A connection counts as a stream that its user has open, until Gone. Its faults are those of gate.Call.Authenticate and
+// gate.Call.OpenStream.
 func (a *API) Admit(ctx context.Context, client Client) (Grant, error) {
 	call, err := a.Gate.Arrive(gate.Arrival{
 		ID: gate.RequestID(nil), Transport: "nats", Method: gate.Connect, Address: client.Address,
@@ -84,12 +86,20 @@ func (a *API) admitted(ctx context.Context, call *gate.Call, client Client) (Gra
 	}
 	switch {
 	case a.Dev:
-		grant.Publish, grant.Subscribe = []string{">"}, []string{">"}
+		grant.Publish, grant.Subscribe, grant.Unlimited = []string{">"}, []string{">"}, true
 		return grant, nil
 	case caller.Admin && a.mirror != nil:
 		grant.Subscribe = append(grant.Subscribe, mirrorSubjects)
 	}
-	return grant, a.rights.enter(ctx, client.ID, caller, &grant)
+	closed, err := call.OpenStream()
+	if err != nil {
+		return Grant{}, err
+	}
+	if err := a.rights.enter(ctx, client.ID, caller, closed, &grant); err != nil {
+		closed()
+		return Grant{}, err
+	}
+	return grant, nil
 }
 
 // authRequest is the connection as far as it says who is asking.

@@ -331,6 +331,41 @@ func TestAConnectionEndsWithItsToken(t *testing.T) {
 	soon.wantCut(t)
 }
 
+func TestAUserHasSoManyConnections(t *testing.T) {
+	r := start(t, func(s *settings) { s.limits.OpenStreams = 2 })
+	hook := func(method string) {
+		if method == "list" {
+			r.api.RevokeKey("key-1") // so that it is refused late, and counts no more
+		}
+	}
+	r.store.read.Store(&hook)
+	for range 3 {
+		if _, err := r.api.Admit(t.Context(), natsapi.Client{ID: 1 << 40, Token: "key-1"}); !fault.Is(err, fault.Unauthenticated) {
+			t.Fatalf("%v, want that the key is revoked", err)
+		}
+	}
+	first, second := r.connect(t, "ada"), r.connect(t, "ada")
+	dial := func(user string) error {
+		conn, err := nats.Connect(r.bus.ClientURL(), nats.Token(user), nats.NoReconnect())
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	if dial("ada") == nil {
+		t.Error("a third connection is let in")
+	}
+	if !strings.Contains(r.record.String(), "QUOTA_STREAMS") {
+		t.Errorf("the record does not say why: %s", r.record)
+	}
+	if err := dial("bob"); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	first.Close()
+	eventually(t, "room for another", func() bool { return dial("ada") == nil })
+	second.must(t, sessions+"list", "")
+}
+
 func TestADevelopmentServersClientsDoWhatTheyLike(t *testing.T) {
 	r := start(t, func(s *settings) { s.api.Dev = true })
 	ada := r.connect(t, "ada")

@@ -4,11 +4,11 @@ package natsapi
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,12 +48,10 @@ const (
 	requestTime     = 30 * time.Second // for a request to be answered
 	flushTime       = 5 * time.Second  // for the server to take what is sent to it
 	refusedTime     = time.Second      // after which one that found no room may be sent again
-)
 
-// What the service is called where services are discovered. The version is that of the subjects and of what is sent there.
-const (
-	serviceName    = "parley"
-	serviceVersion = "1.0.0"
+	// What may wait to be received of one subject's requests; what comes beyond it is lost.
+	maxPending      = 4096
+	maxPendingBytes = 16 << 20
 )
 
 // API is the edge. It is safe for concurrent use.
@@ -66,15 +64,17 @@ type API struct {
 
 	slots   chan struct{} // one for each request that is being answered
 	pending sync.WaitGroup
-	dropped atomic.Uint64 // requests that nobody waits for
-	stats   map[string]*stats
+	stats   map[string]*stats // by the names of endpoints
+
+	identity micro.ServiceIdentity
+	started  time.Time
 
 	mirror *mirror // nil: there is none
 	rights *rights
 
-	mu      sync.Mutex // guards the fields below
-	service micro.Service
-	changes *nats.Subscription // of what other nodes tell of sessions; nil: not started, or there is no mirror
+	mu       sync.Mutex // guards the fields below
+	requests []*nats.Subscription
+	changes  *nats.Subscription // of what other nodes tell of sessions; nil: not started, or there is no mirror
 }
 
 // New returns an edge that nobody reaches before Start. What Start began, Close ends.
@@ -93,6 +93,14 @@ func New(config Config) (*API, error) {
 		methods: rpc.NewMethods(config.Service),
 		slots:   make(chan struct{}, config.MaxInFlight),
 		stats:   make(map[string]*stats),
+		identity: micro.ServiceIdentity{
+			Name: serviceName, ID: rand.Text(), Version: serviceVersion,
+			Metadata: map[string]string{"contract": "parley.conversation.v1"},
+		},
+		started: time.Now().UTC(),
+	}
+	for i := range endpoints {
+		a.stats[endpoints[i].name] = new(stats)
 	}
 	a.ctx, a.end = context.WithCancel(context.Background())
 	a.rights = newRights(a)
@@ -107,27 +115,22 @@ func New(config Config) (*API, error) {
 func (a *API) Start(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	service, err := micro.AddService(a.Conn, micro.Config{
-		Name:         serviceName,
-		Version:      serviceVersion,
-		Description:  "Parley's conversation sessions",
-		Metadata:     map[string]string{"contract": "parley.conversation.v1"},
-		QueueGroup:   serviceName,
-		StatsHandler: a.statsOf,
-	})
-	if err != nil {
-		return fmt.Errorf("natsapi: %w", err)
+	if err := a.discoverable(); err != nil {
+		return err
 	}
-	a.service = service
 	for i := range endpoints {
-		if err := a.addEndpoint(&endpoints[i]); err != nil { //nolint:contextcheck // requests come after Start has returned
-			return fmt.Errorf("natsapi: %s: %w", endpoints[i].subject, err)
+		e := &endpoints[i]
+		//nolint:contextcheck // requests come after Start has returned
+		if err := a.subscribe(e.subject, serviceName, func(m *nats.Msg) { a.receive(e, m) }); err != nil {
+			return err
 		}
 	}
 	if a.mirror != nil && a.Disconnect != nil {
-		if a.changes, err = a.Conn.Subscribe(mirrorSubject("*", "0"), a.rights.hear); err != nil {
+		changes, err := a.Conn.Subscribe(mirrorSubject("*", "0"), a.rights.hear)
+		if err != nil {
 			return fmt.Errorf("natsapi: %w", err)
 		}
+		a.changes = changes
 	}
 	if !a.Conn.IsConnected() {
 		return nil
@@ -138,31 +141,35 @@ func (a *API) Start(ctx context.Context) error {
 	return nil
 }
 
-func (a *API) addEndpoint(e *endpoint) error {
-	a.stats[e.name] = new(stats)
-	return a.service.AddEndpoint(e.name, micro.HandlerFunc(func(r micro.Request) { a.receive(e, r) }),
-		micro.WithEndpointSubject(e.subject),
-		micro.WithEndpointMetadata(map[string]string{
-			"subject":       e.pattern,
-			"request":       e.request,
-			"response":      e.response,
-			"content-types": contentJSON + ", " + contentProtobuf,
-		}))
+// subscribe takes requests, one node of a group each. a.mu is held.
+func (a *API) subscribe(subject, group string, take nats.MsgHandler) error {
+	s, err := a.Conn.QueueSubscribe(subject, group, take)
+	if err == nil {
+		err = s.SetPendingLimits(maxPending, maxPendingBytes)
+		a.requests = append(a.requests, s)
+	}
+	if err != nil {
+		return fmt.Errorf("natsapi: %s: %w", subject, err)
+	}
+	return nil
 }
 
 // Drain takes no more requests, and returns when those that were taken are answered. Other nodes get those that come
 // later. It returns an error if ctx ends before that.
 func (a *API) Drain(ctx context.Context) error {
 	a.mu.Lock()
-	service, changes := a.service, a.changes
-	a.service, a.changes = nil, nil
+	requests, changes := a.requests, a.changes
+	a.requests, a.changes = nil, nil
 	a.mu.Unlock()
 	var errs []error
 	if changes != nil {
 		errs = append(errs, changes.Unsubscribe())
 	}
-	if service != nil {
-		errs = append(errs, service.Stop(), a.settle(ctx))
+	for _, s := range requests {
+		errs = append(errs, s.Drain())
+	}
+	if len(requests) > 0 {
+		errs = append(errs, a.settle(ctx))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("natsapi: draining: %w", err)

@@ -57,19 +57,17 @@ type request struct {
 
 // receive takes a request, which another goroutine answers: this one is the subscription's. What nobody waits for is
 // not done: its sender would not learn whether it was.
-func (a *API) receive(e *endpoint, incoming micro.Request) {
-	if !mayReplyTo(incoming.Reply()) {
-		a.dropped.Add(1)
-		a.Log.Debug("a request has no reply subject that can be answered", "subject", incoming.Subject())
+func (a *API) receive(e *endpoint, m *nats.Msg) {
+	if !a.answerable(m) {
 		return
 	}
-	header := canonical(incoming.Headers())
+	header := canonical(m.Header)
 	r := &request{
 		endpoint: e,
-		at:       e.targetOf(incoming.Subject()),
-		reply:    incoming.Reply(),
+		at:       e.targetOf(m.Subject),
+		reply:    m.Reply,
 		header:   header,
-		body:     incoming.Data(),
+		body:     m.Data,
 		id:       gate.RequestID(header[headerRequestID]),
 	}
 	r.form, r.formErr = formOf(header)
@@ -87,14 +85,18 @@ func (a *API) receive(e *endpoint, incoming micro.Request) {
 	})
 }
 
-// mayReplyTo tells whether answers may be sent to the subject. An answer is sent with the rights of the server, to a
-// subject that the client has chosen: it must be none that clients could not publish to themselves.
-func mayReplyTo(subject string) bool {
-	return subject != "" && !strings.HasPrefix(subject, "parley.") && !strings.HasPrefix(subject, "$")
+// answerable tells whether a request names a reply subject to which its answer may be sent. An answer is sent with the
+// rights of the server, to a subject that the client has chosen: it must be nothing of ours, or of NATS itself.
+func (a *API) answerable(m *nats.Msg) bool {
+	if m.Reply != "" && !strings.HasPrefix(m.Reply, "parley.") && !strings.HasPrefix(m.Reply, "$") {
+		return true
+	}
+	a.Log.Debug("a request has no reply subject that can be answered", "subject", m.Subject)
+	return false
 }
 
 // canonical is a header under canonical names: NATS tells upper from lower case.
-func canonical(headers micro.Headers) http.Header {
+func canonical(headers nats.Header) http.Header {
 	header := make(http.Header, len(headers))
 	for name, values := range headers {
 		name = http.CanonicalHeaderKey(name)
@@ -251,6 +253,6 @@ func (a *API) send(r *request, body []byte, header nats.Header) {
 	header[headerContentType] = []string{r.form}
 	header[headerRequestID] = []string{r.id}
 	if err := a.Conn.PublishMsg(&nats.Msg{Subject: r.reply, Header: header, Data: body}); err != nil {
-		a.Log.Warn("an answer cannot be sent", "requestId", r.id, "error", err)
+		a.Log.Debug("an answer cannot be sent", "requestId", r.id, "error", err)
 	}
 }

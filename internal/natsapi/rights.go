@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	lookEvery = time.Second // how often the rights in one session are looked at, at most
+	lookAfter = 100 * time.Millisecond // whoever leaves shall have the answer before the connection ends
+	lookEvery = time.Second            // how often the rights in one session are looked at, at most
 	lookTime  = 10 * time.Second
 	looksMax  = 4 // sessions that are looked at, at a time
 )
@@ -34,6 +35,7 @@ type rights struct {
 // client is a connection.
 type client struct {
 	caller   session.Caller
+	closed   func() // is called when it has ended
 	sessions []session.UID
 
 	// What happens while its rights are being found out.
@@ -58,8 +60,8 @@ func newRights(api *API) *rights {
 
 // enter adds a client, in the place of what it was before if it says anew who it is, and grants it the mirrors of the
 // sessions whose logs it may read.
-func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, grant *Grant) error {
-	c := &client{caller: caller, touched: make(map[session.UID]struct{})}
+func (r *rights) enter(ctx context.Context, id uint64, caller session.Caller, closed func(), grant *Grant) error {
+	c := &client{caller: caller, closed: closed, touched: make(map[session.UID]struct{})}
 	r.mu.Lock()
 	r.entering[id] = c
 	r.mu.Unlock()
@@ -116,6 +118,7 @@ func (r *rights) remove(id uint64) {
 		return
 	}
 	delete(r.clients, id)
+	c.closed()
 	for _, uid := range c.sessions {
 		w := r.sessions[uid]
 		delete(w.clients, id)
@@ -137,7 +140,7 @@ func (r *rights) hear(m *nats.Msg) {
 	}
 }
 
-// look has the rights in a session looked at: at once, or, if they were within the last second, after it.
+// look has the rights in a session looked at: almost at once, or, if they were within the last second, after it.
 func (r *rights) look(uid session.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -155,7 +158,7 @@ func (r *rights) plan(uid session.UID, w *watched) {
 		return
 	}
 	r.work.Add(1)
-	w.due = time.AfterFunc(max(0, lookEvery-time.Since(w.looked)), func() {
+	w.due = time.AfterFunc(max(lookAfter, lookEvery-time.Since(w.looked)), func() {
 		defer r.work.Done()
 		r.lookNow(uid, w)
 	})

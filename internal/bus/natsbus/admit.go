@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -19,6 +20,12 @@ const (
 	maxAdmitted = 64              // clients who are judged at once
 	goneTime    = time.Second     // how often it is looked who has gone
 	settleTime  = 10 * time.Second
+
+	// How much a user may send a second, on all connections. Who sends more would leave no room for the others, and is kept
+	// out for a while.
+	floodMessages = 10_000
+	floodBytes    = 64 << 20
+	floodTime     = 10 * time.Second
 )
 
 // Client is who wants to connect to the embedded server. Whatever they have not given is empty.
@@ -36,6 +43,7 @@ type Grant struct {
 	Publish, Subscribe         []string
 	DenyPublish, DenySubscribe []string
 	Expire                     time.Time // when the connection is cut; zero: never
+	Unlimited                  bool      // it may send as much as it likes
 }
 
 // Admit has the function judge who wants to connect to the embedded server from now on; before, nobody gets in. An error
@@ -60,7 +68,7 @@ func (b *Bus) Disconnect(id uint64) {
 }
 
 // Gone has the function called when a client's connection has ended, within about a second (10 s for a leaf node that
-// left as it came). One function is called, that of the last call, from one goroutine.
+// left as it came), or its grant turned out to be of no use. One function is called, that of the last call, on any goroutine.
 func (b *Bus) Gone(gone func(id uint64)) {
 	if b.embedded == nil {
 		return
@@ -90,20 +98,27 @@ type door struct {
 	admit   func(context.Context, Client) (Grant, error)
 	gone    func(id uint64)
 	present map[uint64]*visit
+	floods  map[string]time.Time // until when users are kept out
 }
 
 // visit is a client's connection.
 type visit struct {
+	user     string // empty: one who may send as much as they like
+	sent     sent   // when that was last looked at
 	since    time.Time
 	admitted bool
 	seen     bool // the server has had it among its connections
 	cut      bool // it is to be ended
 }
 
+// sent is how much a client, or all of a user's, have sent.
+type sent struct{ messages, bytes int64 }
+
 func newDoor(clients bool, known secrets, log *slog.Logger) *door {
 	d := &door{
 		clients: clients, secrets: known, log: log,
 		slots: make(chan struct{}, maxAdmitted), ended: make(chan struct{}), present: make(map[uint64]*visit),
+		floods: make(map[string]time.Time),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d
@@ -163,21 +178,24 @@ func (d *door) judge(c server.ClientAuthentication) (*server.User, error) {
 	}
 	id := c.GetID()
 	admit := d.arrive(id, leaf)
-	user, err := d.ask(ctx, admit, clientOf(c, leaf))
-	d.settle(id, err == nil)
+	user, unlimited, err := d.ask(ctx, admit, clientOf(c, leaf))
+	d.settle(id, user, unlimited)
 	return user, err
 }
 
-func (d *door) ask(ctx context.Context, admit func(context.Context, Client) (Grant, error), c Client) (*server.User, error) {
+func (d *door) ask(
+	ctx context.Context, admit func(context.Context, Client) (Grant, error), c Client,
+) (user *server.User, unlimited bool, err error) {
 	if admit == nil {
-		return nil, errors.New("nobody is let in yet")
+		return nil, false, errors.New("nobody is let in yet")
 	}
 	grant, err := admit(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := check(grant); err != nil {
-		return nil, err
+		d.forget(c.ID)
+		return nil, false, err
 	}
 	name := grant.Name
 	if name == "" {
@@ -185,7 +203,7 @@ func (d *door) ask(ctx context.Context, admit func(context.Context, Client) (Gra
 	}
 	return &server.User{
 		Username: name, Account: d.forClients, Permissions: permissions(grant), ConnectionDeadline: grant.Expire,
-	}, nil
+	}, grant.Unlimited, nil
 }
 
 func clientOf(c server.ClientAuthentication, leaf bool) Client {
@@ -232,6 +250,16 @@ func permission(allow, deny []string) *server.SubjectPermission {
 	return &server.SubjectPermission{Allow: allow, Deny: deny}
 }
 
+// forget says that a client is gone whose grant was of no use.
+func (d *door) forget(id uint64) {
+	d.mu.Lock()
+	gone := d.gone
+	d.mu.Unlock()
+	if gone != nil {
+		gone(id)
+	}
+}
+
 // arrive notes that a client is judged, and returns by whom. The server already has it among its connections, unless it is
 // a leaf node.
 func (d *door) arrive(id uint64, leaf bool) func(context.Context, Client) (Grant, error) {
@@ -243,13 +271,19 @@ func (d *door) arrive(id uint64, leaf bool) func(context.Context, Client) (Grant
 	return d.admit
 }
 
-// settle notes how a client was judged. Who was in before and now is not will be found gone.
-func (d *door) settle(id uint64, admitted bool) {
+// settle notes how a client was judged: nil is a refusal. Who was in before and now is not will be found gone.
+func (d *door) settle(id uint64, user *server.User, unlimited bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := d.present[id]
 	v.since = time.Now()
-	v.admitted = v.admitted || admitted
+	if user != nil {
+		v.admitted, v.user = true, ""
+	}
+	if user != nil && !unlimited {
+		v.user = user.Username
+		v.cut = v.cut || v.since.Before(d.floods[v.user])
+	}
 	if !v.admitted {
 		delete(d.present, id)
 	}
@@ -286,12 +320,16 @@ func (d *door) watch() {
 	defer close(d.ended)
 	tick := time.NewTicker(goneTime)
 	defer tick.Stop()
+	measured := time.Now()
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
 		case <-tick.C:
 		}
+		now := time.Now()
+		d.measure(now, now.Sub(measured))
+		measured = now
 		gone, cut, tell := d.look()
 		for _, id := range cut {
 			d.end(id)
@@ -302,6 +340,52 @@ func (d *door) watch() {
 			}
 		}
 	}
+}
+
+// measure finds the users who have sent too much, in the time since it was called before, if only to leave again.
+func (d *door) measure(now time.Time, since time.Duration) {
+	connections, err := d.server.Connz(&server.ConnzOptions{State: server.ConnAll, Limit: maxConnections + maxClosed})
+	if err != nil {
+		d.log.Warn("NATS clients cannot be counted", "error", err)
+		return
+	}
+	leaves, err := d.server.Leafz(nil)
+	if err != nil {
+		d.log.Warn("NATS leaf nodes cannot be counted", "error", err)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	users := make(map[string]sent)
+	for _, c := range connections.Conns {
+		d.count(users, c.Cid, sent{c.InMsgs, c.InBytes})
+	}
+	for _, l := range leaves.Leafs {
+		d.count(users, l.ID, sent{l.InMsgs, l.InBytes})
+	}
+	maps.DeleteFunc(d.floods, func(_ string, until time.Time) bool { return !now.Before(until) })
+	seconds := max(since.Seconds(), 1)
+	for user, s := range users {
+		if float64(s.messages) <= floodMessages*seconds && float64(s.bytes) <= floodBytes*seconds {
+			continue
+		}
+		d.log.Warn("a user of NATS sends too much, and is kept out for a while", "user", user, "messages", s.messages, "bytes", s.bytes)
+		d.floods[user] = now.Add(floodTime)
+		for _, v := range d.present {
+			v.cut = v.cut || v.user == user
+		}
+	}
+}
+
+// count adds what a client has sent to what its user has. d.mu is held.
+func (d *door) count(users map[string]sent, id uint64, all sent) {
+	v := d.present[id]
+	if v == nil || !v.admitted || v.user == "" {
+		return
+	}
+	s := users[v.user]
+	users[v.user] = sent{s.messages + all.messages - v.sent.messages, s.bytes + all.bytes - v.sent.bytes}
+	v.sent = all
 }
 
 // look returns which clients are gone, and which are there and should not be.

@@ -138,6 +138,13 @@ func TestWhoConnectsIsTold(t *testing.T) {
 	}
 }
 
+func TestALongTokenIsTaken(t *testing.T) {
+	b := open(t, Config{Listen: "127.0.0.1:0"})
+	token := strings.Repeat("x", 8<<10) // as HTTP takes it
+	admit(t, b, byToken(map[string]Grant{token: everything()}))
+	dial(t, b, nats.Token(token), nats.Name(strings.Repeat("n", 1000)))
+}
+
 func TestClientsMayWhatIsGranted(t *testing.T) {
 	b := open(t, Config{Listen: "127.0.0.1:0"})
 	admit(t, b, byToken(map[string]Grant{
@@ -187,6 +194,8 @@ func TestClientsMayWhatIsGranted(t *testing.T) {
 
 func TestGrantsThatMeanNothingAreRefused(t *testing.T) {
 	b := open(t, Config{Listen: "127.0.0.1:0"})
+	var r registry
+	b.Gone(r.gone)
 	admit(t, b, byToken(map[string]Grant{
 		"expired": {Publish: []string{">"}, Subscribe: []string{">"}, Expire: time.Now().Add(-time.Second)},
 		"subject": {Publish: []string{">"}, Subscribe: []string{">"}, DenySubscribe: []string{"a..b"}},
@@ -201,6 +210,9 @@ func TestGrantsThatMeanNothingAreRefused(t *testing.T) {
 	defer d.mu.Unlock()
 	if n := len(d.present); n != 0 {
 		t.Errorf("%d clients are remembered, who never got in", n)
+	}
+	if _, went := r.state(); len(went) != 2 {
+		t.Errorf("gone are %v, want the two who had a grant", went)
 	}
 }
 
@@ -350,6 +362,76 @@ func TestManyWhoAreJudgedSlowlyHoldUpNobodyForLong(t *testing.T) {
 	defer mu.Unlock()
 	if most != maxAdmitted {
 		t.Errorf("%d were judged at once, want %d", most, maxAdmitted)
+	}
+}
+
+func TestWhoFloodsIsKeptOut(t *testing.T) {
+	var log logged
+	b := open(t, Config{Listen: "127.0.0.1:0", Log: log.logger()})
+	var r registry
+	b.Gone(r.gone)
+	admit(t, b, func(ctx context.Context, c Client) (Grant, error) {
+		grant, err := r.admit(ctx, c)
+		grant.Name, grant.Unlimited = c.Token, c.Token == "dev"
+		return grant, err
+	})
+	sender := func(user string) net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(b.ClientURL(), "nats://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := c.Write([]byte(`CONNECT {"verbose":false,"auth_token":"` + user + `"}` + "\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	flood := []byte(strings.Repeat("PUB x 0\r\n\r\n", 1000))
+	ended := make(chan struct{})
+	good, dev := dial(t, b, nats.Token("good")), sender("dev")
+	dial(t, b, nats.Token("eve"), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(ended) }))
+	eve := sender("eve")
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if _, err := dev.Write(flood); err != nil {
+			t.Fatalf("who may send as much as they like: %v", err)
+		}
+		if _, err := eve.Write(flood); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the flood goes on")
+		}
+	}
+	<-ended // the user's other connection
+	if c, err := nats.Connect(b.ClientURL(), nats.Token("eve")); err == nil {
+		c.Close()
+		t.Error("who floods comes back at once")
+	}
+	if err := good.FlushTimeout(10 * time.Second); err != nil || good.Reconnects != 0 {
+		t.Errorf("another user: %v, %d reconnects", err, good.Reconnects)
+	}
+	wait(t, "that they went", func() bool { came, went := r.state(); return len(came) == 5 && len(went) == 3 })
+	if !log.has("user=eve") || log.has("user=good") || log.has("user=dev") {
+		t.Errorf("the log is %s", &log)
+	}
+}
+
+func TestWhoFloodsAndLeavesIsKeptOut(t *testing.T) {
+	b := open(t, Config{Listen: "127.0.0.1:0"})
+	admit(t, b, func(context.Context, Client) (Grant, error) { return everything(), nil })
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		c, err := nats.Connect(b.ClientURL())
+		if errors.Is(err, nats.ErrAuthorization) {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the floods go on, %v", err)
+		}
+		for range 2000 {
+			c.Publish("x", nil)
+		}
+		c.Flush()
+		c.Close()
 	}
 }
 

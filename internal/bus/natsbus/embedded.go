@@ -24,6 +24,8 @@ const (
 
 	maxPayload     = 1 << 20
 	maxConnections = 16 << 10
+	maxClosed      = 1 << 10  // connections of which the server still knows what they sent
+	maxLineBytes   = 16 << 10 // of what a client says, such as its token, of which HTTP takes 8 KiB
 	maxOutBytes    = 16 << 20 // that wait to be sent to one client, who is cut beyond
 	startTime      = 100 * time.Millisecond
 	slowTime       = 10 * time.Second
@@ -67,7 +69,7 @@ func startServer(ctx context.Context, config Config, log *slog.Logger) (*embedde
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: the embedded server has no account of clients: %w", err)
 	}
-	logger := &serverLog{log: log, fatal: make(chan string, 1)}
+	logger := &serverLog{warnings: warnings{log: log}, fatal: make(chan string, 1)}
 	e.server.SetLoggerV2(logger, false, false, false)
 	e.door.open(e.server, e.nodes, clients)
 	e.server.Start()
@@ -121,9 +123,12 @@ func serverOptions(config Config, authentication server.Authentication) (*server
 		CustomClientAuthentication: authentication,
 		AuthTimeout:                authSeconds,
 		MaxPayload:                 maxPayload,
+		MaxControlLine:             maxLineBytes,
 		MaxConn:                    maxConnections,
+		MaxClosedClients:           maxClosed,
 		MaxPending:                 maxOutBytes,
 		WriteDeadline:              slowTime,
+		NoFastProducerStall:        true, // what the API cannot take is lost, rather than its connection
 	}
 	if err := options.ProcessConfigString(accounts); err != nil {
 		return nil, fmt.Errorf("natsbus: the embedded server's accounts: %w", err)

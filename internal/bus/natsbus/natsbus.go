@@ -182,6 +182,7 @@ func (b *Bus) externalOptions(ctx context.Context, config Config) []nats.Option 
 
 // commonOptions are of all connections. What is sent while there is none is lost at once: announcements are of now.
 func commonOptions(ctx context.Context, log *slog.Logger) []nats.Option {
+	errs := &warnings{log: log}
 	return []nats.Option{
 		nats.Timeout(timeLeft(ctx, connectTime)),
 		nats.MaxReconnects(-1),
@@ -196,7 +197,9 @@ func commonOptions(ctx context.Context, log *slog.Logger) []nats.Option {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("NATS reports an error", "error", err)
+			if errs.room() {
+				log.Warn("NATS reports an error", "error", err)
+			}
 		}),
 	}
 }
