@@ -35,6 +35,9 @@ const (
 	storeDeadline   = 10 * time.Second
 )
 
+// databaseVeil is the gate's veil where looking for a session takes several exchanges with a database elsewhere.
+const databaseVeil = 10 * time.Millisecond
+
 // Limits of a connection. There is no write timeout for the whole server: it would cut streams.
 const (
 	headerTimeout  = 10 * time.Second
@@ -138,6 +141,9 @@ func (a *App) openGate(ctx context.Context, c config.Config, service *session.Se
 		return nil, err
 	}
 	settings := gate.Config{Auth: auth.Dev{}, Tickets: service, Proxies: proxies, Log: a.log}
+	if c.DatabaseURL != "" {
+		settings.Veil = databaseVeil
+	}
 	if c.Audited() {
 		settings.Audit = a.log
 	}

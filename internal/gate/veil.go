@@ -10,9 +10,10 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 )
 
-// veil is after how long, or a multiple of it, an answer says that there is no session. It is several times what looking
-// for one takes.
-const veil = 2 * time.Millisecond
+const (
+	defaultVeil = 2 * time.Millisecond
+	longestNap  = 2 * time.Millisecond // of the thread that sleeps
+)
 
 // Veil is called before err is answered. If it says that there is no such session, it waits: to look into a session that
 // the caller may not know of takes a little longer than to find none, and averaged over many calls that would tell them
@@ -21,7 +22,7 @@ func (c *Call) Veil(ctx context.Context, err error) {
 	if !fault.Is(err, fault.NotFound) || fault.From(err).Reason != reasonNoSession {
 		return
 	}
-	elapsed := time.Since(c.arrived)
+	elapsed, veil := time.Since(c.arrived), c.gate.config.Veil
 	select {
 	case <-c.gate.alarms.at(c.arrived.Add(elapsed - elapsed%veil + veil)):
 	case <-ctx.Done():
@@ -68,7 +69,7 @@ func (a *alarms) ring() {
 			return
 		}
 		if wait > 0 {
-			a.sleep(min(wait, veil)) // one that is due earlier may come meanwhile
+			a.sleep(min(wait, longestNap)) // one that is due earlier may come meanwhile
 		}
 	}
 }

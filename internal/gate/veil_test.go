@@ -19,6 +19,7 @@ func fakeTimed() *Gate {
 }
 
 func TestWhenASessionIsNotFoundTheTimeOfTheAnswerDoesNotTellWhy(t *testing.T) {
+	const veil = defaultVeil
 	noSession := fault.New(fault.NotFound, "SESSION_NOT_FOUND", "session not found")
 	for name, test := range map[string]struct {
 		work time.Duration
@@ -62,7 +63,7 @@ func TestNobodyWaitsForAClientThatHasGone(t *testing.T) {
 		if got := time.Since(begin); got != 0 {
 			t.Errorf("it waited for %v", got)
 		}
-		time.Sleep(veil) //nolint:forbidigo // in a bubble, for the alarm that nobody waits for
+		time.Sleep(defaultVeil) //nolint:forbidigo // in a bubble, for the alarm that nobody waits for
 	})
 }
 

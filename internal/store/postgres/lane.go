@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -175,6 +176,11 @@ func (l *lane) decide(ctx context.Context, conn *pgx.Conn) error {
 // commit ends the transaction. If that fails then only the database knows whether it was done.
 func (l *lane) commit(ctx context.Context, lent *pgxpool.Conn) error {
 	conn := lent.Conn()
+	if l.refused() {
+		// To commit its locks would wait for the disk: the time of the answer would tell a session from none.
+		rollback(ctx, conn)
+		return nil
+	}
 	tag, err := conn.Exec(ctx, `COMMIT`)
 	switch {
 	case err == nil && tag.String() == "COMMIT":
@@ -187,6 +193,12 @@ func (l *lane) commit(ctx context.Context, lent *pgxpool.Conn) error {
 	rollback(ctx, conn)
 	lent.Release()       // to settle takes one, which may be the last
 	return l.settle(err) //nolint:contextcheck // the transaction's time may be over
+}
+
+// refused tells whether all jobs were. What was done before, and is answered once more, is no refusal: it is to be as durable
+// as what is done now.
+func (l *lane) refused() bool {
+	return !slices.ContainsFunc(l.jobs, func(j *job) bool { return j.refusal == nil })
 }
 
 // settle finds out whether the transaction was committed whose COMMIT failed with an error. Nil: it was. A lostError: it

@@ -73,6 +73,23 @@ func TestAConnectionThatIsLostCostsNothingAndDoublesNothing(t *testing.T) {
 	}
 }
 
+// TestARefusedWriteIsNotCommitted: to commit the lock on a session that the caller may not know of waits for the disk.
+func TestARefusedWriteIsNotCommitted(t *testing.T) {
+	t.Parallel()
+	store, p, _ := openThrough(t)
+	publication := storetest.Publication{User: "user-1", MessageID: "m", Text: "x"}
+	if _, err := publication.Publish(t.Context(), store, "s"); err != nil {
+		t.Fatal(err)
+	}
+	p.cutNext(beforeCommit, 1)
+	if _, err := publication.Publish(t.Context(), store, "s"); err == nil || !strings.Contains(err.Error(), "id is taken") {
+		t.Errorf("Publish = %v, want that the id is taken", err)
+	}
+	if n := p.cuts(); n != 0 {
+		t.Errorf("%d transactions were to be committed", n)
+	}
+}
+
 func TestWritesAreToldThatNothingWasDoneWhileTheDatabaseCannotBeReached(t *testing.T) {
 	t.Parallel()
 	store, p, record := openThrough(t)
