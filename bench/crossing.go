@@ -90,7 +90,8 @@ func live(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer readers.stop()
-	if err := wait(ctx, s.options.leave); err != nil { // subscribing looks at the head once more after a second
+	// Subscribing looks at the head once more after a second.
+	if err := wait(ctx, s.options.leave+s.options.counted); err != nil {
 		return err
 	}
 	before, err := s.cluster.database.account(ctx)
@@ -141,5 +142,6 @@ near, across, cut   two nodes; the publisher is at the first. Its subscribers ar
 live         as many sessions with a subscriber each at one node; another publishes a message a second over all of
              them. Resident is VmRSS of the first, garbage included, a live session what was added from before they
              listened. Transactions are of the whole database, those of both nodes' background too. PostgreSQL counts
-             them a second late: -duration 20s says it to a few hundredths.
+             them a second late, those of idle connections ten, for which it waits: -duration 20s says it to a few
+             hundredths.
 `

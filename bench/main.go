@@ -69,6 +69,7 @@ type options struct {
 	scale    []int
 	loops    int
 	leave    time.Duration // what streams get to come to rest, before what they cost is read
+	counted  time.Duration // until PostgreSQL has counted what connections did that are idle since
 
 	streams      bool
 	measurements []measurement // of the streams
@@ -82,7 +83,7 @@ type options struct {
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
-	o := options{leave: leaveSomeTime}
+	o := options{leave: leaveSomeTime, counted: countedLate}
 	var rows, scale string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)

@@ -17,6 +17,7 @@ const (
 	burstConns     = 8
 	manyStreams    = 1000 // the subscribers that -burst is for
 	leaveSomeTime  = 5 * time.Second
+	countedLate    = 11 * time.Second
 	livePublishing = 80 // messages a second beside those who catch up
 )
 

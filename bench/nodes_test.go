@@ -38,7 +38,7 @@ func nodesOptions(t *testing.T, rows string) options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.leave = 100 * time.Millisecond
+	o.leave, o.counted = 100*time.Millisecond, 0
 	return o
 }
 
