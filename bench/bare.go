@@ -175,8 +175,7 @@ func (l *bareLane) end(ctx context.Context, batch *pgx.Batch, now int64, uids []
 	return err
 }
 
-// create makes sessions, each of another creator: two transactions that create as the
-// same one wait for each other.
+// create makes sessions, each of another creator.
 func (l *bareLane) create(ctx context.Context) error {
 	var first, batch pgx.Batch
 	begin(&first)

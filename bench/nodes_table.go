@@ -61,11 +61,11 @@ func (l line) named(name string) []loadResult {
 
 const nodesTableLegend = `
 64 connections, spread evenly over the nodes; the nodes share a database and a NATS server, and each writes in two
-lanes. Create is by 64 users, one a connection: creates of one user wait for each other's commits. Publish goes to 1
-session or 1,000, each with a follower in a process of its own, on the nodes in turn, which must get all that was
-acknowledged, once and in order. Bare is the same transactions without a server, as many lanes x as many rows in each;
-its latencies are a transaction's. CPU is user and system time a request: of all nodes, of bare of what drives it,
-and of all of PostgreSQL's processes (0 if they are elsewhere). Log is what the write-ahead log grew by a request, kept
-what the database did less the record of the groups, which is purged after an hour; both with the warm-up. A group
-is requests a transaction. Of bare is the rate against as many lanes with the largest groups that 64 connections can make.
+lanes. Create is by 64 users, one a connection. Publish goes to 1 session or 1,000, each with a follower in a process of
+its own, on the nodes in turn, which must get all that was acknowledged, once and in order. Bare is the same transactions
+without a server, as many lanes x as many rows in each; its latencies are a transaction's. CPU is user and system time a
+request: of all nodes, of bare of what drives it, and of all of PostgreSQL's processes (0 if they are elsewhere). Log is
+what the write-ahead log grew by a request, kept what the database did less the record of the groups, which is purged
+after an hour; both with the warm-up. A group is requests a transaction. Of bare is the rate against as many lanes with
+the largest groups that 64 connections can make.
 `
