@@ -16,8 +16,6 @@ func node(name, routeSecret string, config *tls.Config, routes ...string) Config
 	}
 }
 
-func route(b *Bus) string { return "nats://" + b.ClusterAddress() }
-
 // wantHeard has one node announce until the other hears it: interest takes its time through a cluster.
 func wantHeard(t *testing.T, from *Bus, received <-chan string, text string) {
 	t.Helper()
@@ -40,8 +38,8 @@ func TestThreeServersAreOneCluster(t *testing.T) {
 	for name, config := range map[string]*tls.Config{"plain": nil, "over TLS": newAuthority(t).config()} {
 		t.Run(name, func(t *testing.T) {
 			first := open(t, node("n1", "s3cret", config))
-			second := open(t, node("n2", "s3cret", config, route(first)))
-			third, err := Open(t.Context(), node("n3", "s3cret", config, route(first), route(second)))
+			second := open(t, node("n2", "s3cret", config, first.ClusterAddress()))
+			third, err := Open(t.Context(), node("n3", "s3cret", config, first.ClusterAddress(), second.ClusterAddress()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +66,7 @@ func TestThreeServersAreOneCluster(t *testing.T) {
 			at := third.ClusterAddress()
 			closeBus(t, third)
 			wantHeard(t, second, one1, "while the third is gone")
-			again := node("n3", "s3cret", config, route(first), route(second))
+			again := node("n3", "s3cret", config, first.ClusterAddress(), second.ClusterAddress())
 			again.Cluster = at
 			third = open(t, again)
 			three1, _ = listen(t, third, one)
@@ -97,7 +95,7 @@ func TestAnotherSecretOrAuthorityIsKeptOutOfTheCluster(t *testing.T) {
 			config := node("n1", "s3cret", test.here)
 			config.Log = log.logger()
 			here := open(t, config)
-			stranger := node("n2", test.secret, test.there, route(here))
+			stranger := node("n2", test.secret, test.there, here.ClusterAddress())
 			stranger.Log = log.logger()
 			there := open(t, stranger)
 			wait(t, "the refusal in the log", func() bool { return log.has(test.logs) })
@@ -113,7 +111,7 @@ func TestAnotherSecretOrAuthorityIsKeptOutOfTheCluster(t *testing.T) {
 
 func TestARouteToNowhereDoesNoHarm(t *testing.T) {
 	first := open(t, node("n1", "x", nil, "nats://127.0.0.1:1"))
-	second := open(t, node("n2", "x", nil, "nats://127.0.0.1:1", route(first)))
+	second := open(t, node("n2", "x", nil, "nats://127.0.0.1:1", first.ClusterAddress()))
 	received, _ := listen(t, first, one)
 	wantHeard(t, second, received, "the other")
 }

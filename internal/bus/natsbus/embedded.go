@@ -182,12 +182,10 @@ func clusterOptions(options *server.Options, config Config) (err error) {
 		return err
 	}
 	for _, route := range config.Routes {
-		parsed, err := url.Parse(route)
-		if err != nil || parsed.Host == "" {
-			return errors.New("natsbus: a route is malformed; it is not shown because it may hold a password")
+		if _, _, err := net.SplitHostPort(route); err != nil {
+			return errors.New("natsbus: a route is no host and port; it is not shown because it may hold a password")
 		}
-		parsed.User = url.UserPassword(routeUser, config.RouteSecret)
-		options.Routes = append(options.Routes, parsed)
+		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: route, User: url.UserPassword(routeUser, config.RouteSecret)})
 	}
 	return nil
 }

@@ -267,7 +267,7 @@ func TestWhatCanNotBeReadIsAnErrorWithoutSecrets(t *testing.T) {
 		"an address":                    {Listen: "127.0.0.1"},
 		"a port to listen on":           {Leaf: "127.0.0.1:x"},
 		"a route":                       {Cluster: "127.0.0.1:0", RouteSecret: "x", Routes: []string{"nats://ada:s3cret word@host"}},
-		"routes without a cluster":      {Routes: []string{"nats://127.0.0.1:1"}, RouteSecret: "x"},
+		"routes without a cluster":      {Routes: []string{"127.0.0.1:1"}, RouteSecret: "x"},
 		"a cluster without a secret":    {Cluster: "127.0.0.1:0"},
 		"an address that is not ours":   {Listen: "192.0.2.1:0"},
 		"a cluster address not of ours": {Cluster: "192.0.2.1:0", RouteSecret: "s3cret"},

@@ -61,8 +61,8 @@ type Config struct {
 	// TLS is of Listen and Leaf. Nil: there is none.
 	TLS *tls.Config
 
-	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do, as URLs; this
-	// node's own among them does no harm. Servers tell one another of the rest, but only once: after a failure it is sure
+	// Cluster is where the embedded server accepts those of other nodes, and Routes are where theirs do, hosts and ports;
+	// this node's own among them does no harm. Servers tell one another of the rest, but only once: after a failure it is sure
 	// only of two of whom one is named to the other that they find each other again. So name all. All nodes have the same
 	// RouteSecret. ClusterTLS is both sides' configuration, with RootCAs to know the others by; nil: the secret and all
 	// else goes in plain text.
