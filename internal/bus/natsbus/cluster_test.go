@@ -110,8 +110,8 @@ func TestAnotherSecretOrAuthorityIsKeptOutOfTheCluster(t *testing.T) {
 }
 
 func TestARouteToNowhereDoesNoHarm(t *testing.T) {
-	first := open(t, node("n1", "x", nil, "nats://127.0.0.1:1"))
-	second := open(t, node("n2", "x", nil, "nats://127.0.0.1:1", first.ClusterAddress()))
+	first := open(t, node("n1", "x", nil, "127.0.0.1:1"))
+	second := open(t, node("n2", "x", nil, "127.0.0.1:1", first.ClusterAddress()))
 	received, _ := listen(t, first, one)
 	wantHeard(t, second, received, "the other")
 }
