@@ -131,10 +131,11 @@ func overGRPC(ctx context.Context, server Server, r Request, heard func(Event)) 
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	for name := range r.Header {
-		ctx = metadata.AppendToOutgoingContext(ctx, name, r.Header.Get(name))
+	who := metadata.MD{}
+	for name, values := range r.Header {
+		who.Set(name, values...)
 	}
-	stream, err := conversationv1.NewSessionServiceClient(conn).SessionEvents(ctx,
+	stream, err := conversationv1.NewSessionServiceClient(conn).SessionEvents(metadata.NewOutgoingContext(ctx, who),
 		&conversationv1.SessionEventsRequest{Session: "sessions/" + r.Session, Cursor: cmp.Or(r.Last, r.Cursor), Ticket: r.Ticket})
 	if err != nil {
 		return err
