@@ -88,7 +88,7 @@ func overHTTP(ctx context.Context, accept string, server Server, r Request, hear
 			return err
 		}
 		var e Event
-		if json.Unmarshal([]byte(strings.TrimPrefix(line, "data:")), &e) == nil && e.Event != "" { // else it is a refusal
+		if json.Unmarshal([]byte(strings.TrimPrefix(line, "data:")), &e) == nil && e.Event != "" { // nor is a refusal
 			heard(e)
 		}
 	}
