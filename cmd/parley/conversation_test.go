@@ -81,14 +81,11 @@ func TestAConversationSurvives(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	followers := []*followtest.Follower{
-		followtest.New("SSE", followtest.SSE),
-		followtest.New("NDJSON", followtest.NDJSON),
-		followtest.New("WebSocket", followtest.WebSocket),
-		followtest.New("gRPC", followtest.GRPC),
-	}
+	var followers []*followtest.Follower
 	var following, talking sync.WaitGroup
-	for _, f := range followers {
+	for _, over := range followtest.Transports {
+		f := followtest.New(string(over), over)
+		followers = append(followers, f)
 		following.Go(func() { f.Follow(ctx, "talk", func() followtest.Server { return c.server.Load().followed() }) })
 	}
 	talk, stopTalking := context.WithCancel(ctx)

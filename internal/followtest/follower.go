@@ -1,10 +1,12 @@
-// Package followtest has clients for tests that follow a session as an application does: whatever cuts them off, they come
-// back with their last cursor. What they heard is then compared with what was acknowledged.
+// Package followtest has clients for tests that listen to a session over any transport, and that follow it as an
+// application does: whatever cuts them off, they come back with their last cursor. What they heard is then compared with
+// what was acknowledged.
 package followtest
 
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -23,6 +25,7 @@ type Event struct {
 	Cursor     string    `json:"cursor"`
 	Sequence   int64     `json:"sequence,string"`
 	CreateTime time.Time `json:"createTime"`
+	Channel    int32     `json:"channel"`
 	Message    struct {
 		Text string `json:"text"`
 	} `json:"message"`
@@ -32,6 +35,7 @@ type Event struct {
 type Follower struct {
 	Name      string
 	Transport Transport
+	Header    http.Header // says who follows
 
 	// Stay, if not nil, says for how long the next connection is kept at most; otherwise each is kept until it breaks.
 	Stay func() time.Duration
@@ -72,10 +76,10 @@ func (f *Follower) once(ctx context.Context, session string, server Server) {
 		ctx = limited
 	}
 	f.mu.Lock()
-	cursor := f.cursor
+	request := Request{Session: session, Cursor: "beginning", Last: f.cursor, Header: f.Header}
 	f.opened++
 	f.mu.Unlock()
-	_ = f.Transport(ctx, server, session, cursor, f.heard) // it breaks again and again: that is the test
+	_ = f.Transport.Listen(ctx, server, request, f.heard) // it breaks again and again: that is the test
 }
 
 func (f *Follower) heard(e Event) {

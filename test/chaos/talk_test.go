@@ -51,10 +51,6 @@ func writer(i int) string { return "writer-" + strconv.Itoa(i) }
 // open makes the talks, and has them followed until ctx ends: by each transport, by some who leave for another node after
 // a while and by some who stay until they are cut off.
 func (l *load) open(ctx context.Context, following *sync.WaitGroup) error {
-	transports := []struct {
-		name   string
-		stream followtest.Transport
-	}{{"SSE", followtest.SSE}, {"NDJSON", followtest.NDJSON}, {"WebSocket", followtest.WebSocket}, {"gRPC", followtest.GRPC}}
 	for i := range talkCount {
 		id, err := l.create(ctx, "talk", document{})
 		if err != nil {
@@ -67,8 +63,8 @@ func (l *load) open(ctx context.Context, following *sync.WaitGroup) error {
 			}
 		}
 		for j := range followersPerTalk {
-			transport := transports[(i+2*j)%len(transports)]
-			f := followtest.New(id+" over "+transport.name, transport.stream)
+			over := followtest.Transports[(i+2*j)%len(followtest.Transports)]
+			f := followtest.New(id+" over "+string(over), over)
 			if (i/2+j)%2 == 0 {
 				f.Name += ", moving"
 				f.Stay = func() time.Duration { return 100*time.Millisecond + rand.N(3*time.Second) }

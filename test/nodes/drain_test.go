@@ -5,33 +5,12 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/followtest"
 )
-
-// follower is a client that goes to the next node when its stream ends.
-type follower struct {
-	over   string
-	events chan event // those of the log, and of the stream itself
-
-	cursor string
-}
-
-// follow listens until ctx ends, first to one node and then to the others.
-func (f *follower) follow(ctx context.Context, nodes []*node) {
-	f.cursor = "beginning"
-	for i := 0; ctx.Err() == nil; i++ {
-		_ = formats[f.over](ctx, nodes[i%len(nodes)], from{session: "s", cursor: f.cursor, by: request{user: "ada"}}, func(e event) {
-			if e.Cursor != "" {
-				f.cursor = e.Cursor
-			}
-			f.events <- e
-		})
-	}
-}
 
 // TestWhoHeedsReadinessLosesNothingWhenANodeStops publishes to nodes that say that they are ready, and follows a stream from
 // a node that stops to the next one. No request fails, and the stream has every event once.
@@ -41,17 +20,24 @@ func TestWhoHeedsReadinessLosesNothingWhenANodeStops(t *testing.T) {
 	c.nodes[0].post(t, "ada", "?sessionId=s", draft(public))
 	c.nodes[0].post(t, "ada", "/s/join", document{})
 	ctx, cancel := context.WithCancel(t.Context())
-	var followers []*follower
+	var followers []*followtest.Follower
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer cancel()
-	for over := range formats {
-		f := &follower{over: over, events: make(chan event, 1<<20)}
+	for _, over := range followtest.Transports {
+		f, turn := followtest.New("over "+string(over), over), -1
+		f.Header = as("ada")
 		followers = append(followers, f)
-		following.Go(func() { f.follow(ctx, c.nodes) })
+		following.Go(func() {
+			f.Follow(ctx, "s", func() followtest.Server { // first a node that stops, and then the others
+				turn++
+				return c.nodes[turn%size].server()
+			})
+		})
 	}
 
-	var published atomic.Int64
+	const before = 2 // events: the session was created, and ada joined
+	acknowledged := make(map[string]int64)
 	stopping := make(chan struct{})
 	talked := make(chan struct{})
 	go func() {
@@ -67,8 +53,10 @@ func TestWhoHeedsReadinessLosesNothingWhenANodeStops(t *testing.T) {
 				}
 			default:
 			}
-			balanced.pick(t).post(t, "ada", "/s/messages", document{"message": document{"text": "x"}})
-			if published.Add(1) == 30 {
+			text := strconv.Itoa(len(acknowledged))
+			balanced.pick(t).post(t, "ada", "/s/messages", document{"message": document{"text": text}})
+			acknowledged[text] = int64(len(acknowledged)) + before + 1
+			if len(acknowledged) == 30 {
 				close(stopping)
 				c.nodes[0].stop()
 			}
@@ -80,31 +68,13 @@ func TestWhoHeedsReadinessLosesNothingWhenANodeStops(t *testing.T) {
 		t.Fatal("the talk does not end")
 	}
 	for _, f := range followers {
-		f.check(t, published.Load()+2)
-	}
-}
-
-// check reads the events up to the head: each once, and the node that stopped has said so.
-func (f *follower) check(t *testing.T, head int64) {
-	t.Helper()
-	drained, last := 0, int64(0)
-	for last < head {
-		select {
-		case e := <-f.events:
-			switch {
-			case e.Event == "server.draining":
-				drained++
-			case e.Event == "reset", e.Sequence > 0 && e.Sequence != last+1:
-				t.Fatalf("over %s, after the event %d comes %+v", f.over, last, e)
-			case e.Sequence > 0:
-				last = e.Sequence
-			}
-		case <-time.After(patience):
-			t.Fatalf("over %s, no event comes after %d of %d", f.over, last, head)
+		if head := int64(len(acknowledged) + before); !f.Await(head, patience) {
+			t.Fatalf("%s: hangs at %d of %d", f.Name, f.Head(), head)
 		}
-	}
-	if drained != 1 {
-		t.Errorf("over %s, the stream was told to leave %d times, want 1", f.over, drained)
+		f.Check(t, acknowledged)
+		if got := f.Drains(); got != 1 {
+			t.Errorf("%s: the stream was told to leave %d times, want 1", f.Name, got)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/followtest"
 	"github.com/parleyhq/parley/internal/session"
 	"github.com/parleyhq/parley/internal/store/postgres"
 )
@@ -32,10 +33,10 @@ func TestAStreamGoesOnOnAnotherNode(t *testing.T) {
 			c.nodes[i%size].post(t, "ada", "/s/messages", document{"message": document{"text": strconv.Itoa(i)}})
 		}
 	}()
-	for over := range formats {
+	for _, over := range followtest.Transports {
 		cursor, sequence := "beginning", int64(0)
 		for move := 0; sequence < messages+2; move++ {
-			s := c.nodes[move%size].listen(t, over, from{session: "s", cursor: cursor, by: request{user: "ada"}})
+			s := c.nodes[move%size].listen(t, over, followtest.Request{Session: "s", Cursor: cursor, Header: as("ada")})
 			for stop := min(sequence+7, messages+2); sequence < stop; {
 				e := s.next(t)
 				if e.Sequence != sequence+1 {
@@ -57,8 +58,8 @@ func TestEphemeralEventsReachAllNodes(t *testing.T) {
 	c.nodes[0].post(t, "ada", "/s/join", document{})
 	var streams []*stream
 	for _, n := range c.nodes {
-		for over := range formats {
-			streams = append(streams, n.listen(t, over, from{session: "s", by: request{user: "ada"}}))
+		for _, over := range followtest.Transports {
+			streams = append(streams, n.listen(t, over, followtest.Request{Session: "s", Header: as("ada")}))
 		}
 	}
 	for i, n := range c.nodes {
@@ -86,9 +87,9 @@ func TestPresenceIsKnownOnAllNodes(t *testing.T) {
 		}
 	}
 	onAll(false)
-	first := c.nodes[0].listen(t, "SSE", from{session: "s", by: request{user: "bob"}})
+	first := c.nodes[0].listen(t, followtest.SSE, followtest.Request{Session: "s", Header: as("bob")})
 	onAll(true)
-	second := c.nodes[1].listen(t, "WebSocket", from{session: "s", by: request{user: "bob"}})
+	second := c.nodes[1].listen(t, followtest.WebSocket, followtest.Request{Session: "s", Header: as("bob")})
 	first.close()
 	eventually(t, "node 0 knows of the stream of node 1", func() bool { return online(c.nodes[0]) })
 	onAll(true)
@@ -98,7 +99,7 @@ func TestPresenceIsKnownOnAllNodes(t *testing.T) {
 	second.close()
 	onAll(false)
 
-	c.nodes[0].listen(t, "gRPC", from{session: "s", by: request{user: "bob"}})
+	c.nodes[0].listen(t, followtest.GRPC, followtest.Request{Session: "s", Header: as("bob")})
 	onAll(true)
 	c.nodes[0].end(t)
 	c.nodes = c.nodes[1:]
@@ -132,8 +133,8 @@ func TestWhoMayReadNoMoreIsCutOnAllNodes(t *testing.T) {
 			}
 			var streams []*stream
 			for _, n := range c.nodes {
-				for over := range formats {
-					streams = append(streams, n.listen(t, over, from{session: id, by: request{user: "bob"}}))
+				for _, over := range followtest.Transports {
+					streams = append(streams, n.listen(t, over, followtest.Request{Session: id, Header: as("bob")}))
 				}
 			}
 			how := change.how
@@ -165,8 +166,8 @@ func TestAnAPIKeyIsGoodOnAllNodesUntilItIsRevoked(t *testing.T) {
 	c.nodes[0].must(t, request{method: http.MethodPost, path: "?sessionId=s", body: draft(private), token: text})
 	var streams []*stream
 	for _, n := range c.nodes {
-		for over := range formats {
-			streams = append(streams, n.listen(t, over, from{session: "s", by: request{token: text}}))
+		for _, over := range followtest.Transports {
+			streams = append(streams, n.listen(t, over, followtest.Request{Session: "s", Header: bearer(text)}))
 		}
 	}
 	ticket := c.nodes[0].must(t, request{method: http.MethodPost, path: "/s/tickets", body: document{}, token: text})["ticket"].(string)
@@ -227,8 +228,8 @@ func TestAKeyThatLeavesItsSetIsRefusedOnAllNodes(t *testing.T) {
 	c.nodes[0].must(t, request{method: http.MethodPost, path: "?sessionId=s", body: draft(private), token: old.token(t)})
 	var streams []*stream
 	for _, n := range c.nodes {
-		for over := range formats {
-			streams = append(streams, n.listen(t, over, from{session: "s", by: request{token: old.token(t)}}))
+		for _, over := range followtest.Transports {
+			streams = append(streams, n.listen(t, over, followtest.Request{Session: "s", Header: bearer(old.token(t))}))
 		}
 	}
 	writeFile(t, file, next.set())

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/app"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/followtest"
 	"github.com/parleyhq/parley/internal/store/pgtest"
 )
 
@@ -48,6 +48,8 @@ type node struct {
 	ended  chan struct{}      // closed when it has
 	failed error              // what Run returned; only then
 }
+
+func (n *node) server() followtest.Server { return followtest.Server{Base: n.base, GRPC: n.GRPCAddr()} }
 
 const size = 3
 
@@ -222,7 +224,12 @@ func (n *node) try(ctx context.Context, r request) (answer, error) {
 		return answer{}, err
 	}
 	sent.Header.Set("Content-Type", "application/json")
-	r.identify(sent.Header)
+	if r.user != "" {
+		maps.Copy(sent.Header, as(r.user))
+	}
+	if r.token != "" {
+		maps.Copy(sent.Header, bearer(r.token))
+	}
 	response, err := n.client.Do(sent)
 	if err != nil {
 		return answer{}, err
@@ -236,15 +243,10 @@ func (n *node) try(ctx context.Context, r request) (answer, error) {
 	return a, nil
 }
 
-// identify says who asks.
-func (r *request) identify(header http.Header) {
-	if r.user != "" {
-		header.Set("Parley-User", r.user)
-	}
-	if r.token != "" {
-		header.Set("Authorization", "Bearer "+r.token)
-	}
-}
+// as and bearer are the headers that say who asks.
+func as(user string) http.Header { return http.Header{"Parley-User": {user}} }
+
+func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
 func reasonIn(body document) string {
 	failure, _ := body["error"].(document)
@@ -343,9 +345,6 @@ func (c *cluster) onAll(times int, do func(i int, n *node)) {
 	}
 	group.Wait()
 }
-
-// errEnded says that a stream has ended.
-var errEnded = errors.New("the stream has ended")
 
 // writeFile writes a file in the place of an earlier one.
 func writeFile(t *testing.T, path string, content []byte) {

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/parleyhq/parley/internal/followtest"
 )
 
 // TestWithoutNATSEverythingWorks stops NATS for good, under streams that are open.
@@ -25,8 +27,8 @@ func TestWithoutNATSEverythingWorks(t *testing.T) {
 	var streams []*stream
 	listen := func() {
 		for _, n := range c.nodes {
-			for over := range formats {
-				streams = append(streams, n.listen(t, over, from{session: "s", by: request{user: "bob"}}))
+			for _, over := range followtest.Transports {
+				streams = append(streams, n.listen(t, over, followtest.Request{Session: "s", Header: as("bob")}))
 			}
 		}
 	}
@@ -85,7 +87,7 @@ func TestANodeWithoutItsDatabaseIsNotReady(t *testing.T) {
 	}
 	c.nodes[0].post(t, "ada", "?sessionId=s", draft(public))
 	c.nodes[0].post(t, "ada", "/s/join", document{})
-	s := c.nodes[1].listen(t, "SSE", from{session: "s", by: request{user: "ada"}})
+	s := c.nodes[1].listen(t, followtest.SSE, followtest.Request{Session: "s", Header: as("ada")})
 	conn, err := grpc.NewClient(c.nodes[2].GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/internal/app"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/followtest"
 	"github.com/parleyhq/parley/internal/session"
 )
 
@@ -169,10 +170,10 @@ func TestATicketIsUsedOnOneNodeOnce(t *testing.T) {
 		ticket := c.nodes[round%size].post(t, "ada", "/s/tickets", document{})["ticket"].(string)
 		var opened atomic.Int32
 		c.onAll(2, func(i int, n *node) {
-			over := []string{"NDJSON", "gRPC"}[i%2]
+			over := []followtest.Transport{followtest.NDJSON, followtest.GRPC}[i%2]
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			_ = formats[over](ctx, n, from{session: "s", ticket: ticket}, func(event) {
+			_ = over.Listen(ctx, n.server(), followtest.Request{Session: "s", Ticket: ticket}, func(followtest.Event) {
 				opened.Add(1)
 				cancel()
 			})

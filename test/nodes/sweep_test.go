@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/parleyhq/parley/internal/followtest"
 )
 
 // count is the number that a query answers with.
@@ -42,12 +44,12 @@ func TestASessionExpiresOnce(t *testing.T) {
 	var streams []*stream
 	for k := range 2 * size {
 		for _, n := range c.nodes {
-			streams = append(streams, n.listen(t, "SSE", from{session: "s-" + strconv.Itoa(k), cursor: "beginning", by: request{user: "ada"}}))
+			streams = append(streams, n.listen(t, followtest.SSE, followtest.Request{Session: "s-" + strconv.Itoa(k), Cursor: "beginning", Header: as("ada")}))
 		}
 	}
 	for i, s := range streams {
 		expired := 0
-		last := event{}
+		last := followtest.Event{}
 		for e := s.next(t); e.Event != ""; e = s.next(t) {
 			last = e
 			if e.Event == "session.expired" {

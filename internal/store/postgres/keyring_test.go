@@ -36,6 +36,15 @@ func wantRefused(t *testing.T, url string, keys *session.KeyRing, why string) {
 	}
 }
 
+func mustLoadKeys(t *testing.T, url string) *session.KeyRing {
+	t.Helper()
+	keys, err := LoadKeys(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 func rotate(t *testing.T, keys *session.KeyRing) *session.KeyRing {
 	t.Helper()
 	rotated, err := keys.Rotate()
@@ -107,16 +116,8 @@ func TestNodesThatStartTogetherGetOneRing(t *testing.T) {
 	if got := slices.Compact(rings); len(got) != 1 {
 		t.Errorf("%d nodes got %d rings, want 1", len(rings), len(got))
 	}
-	keys, err := LoadKeys(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantOpen(t, url, keys)
-	again, err := LoadKeys(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(rings[0], string(again.Encode())); diff != "" {
+	wantOpen(t, url, mustLoadKeys(t, url))
+	if diff := cmp.Diff(rings[0], string(mustLoadKeys(t, url).Encode())); diff != "" {
 		t.Errorf("the ring changed (-before +after):\n%s", diff)
 	}
 }
@@ -124,10 +125,7 @@ func TestNodesThatStartTogetherGetOneRing(t *testing.T) {
 func TestTheRingInTheDatabaseIsRotated(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	before, err := LoadKeys(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := mustLoadKeys(t, url)
 	wantOpen(t, url, before)
 	const rotations = 3
 	var rotating sync.WaitGroup // none is lost of several at the same time
@@ -139,10 +137,7 @@ func TestTheRingInTheDatabaseIsRotated(t *testing.T) {
 		})
 	}
 	rotating.Wait()
-	after, err := LoadKeys(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := mustLoadKeys(t, url)
 	if err := after.Follows(before.Fingerprint(), before.Newest()); err != nil {
 		t.Errorf("the rotated ring: %v", err)
 	}
