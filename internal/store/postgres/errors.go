@@ -90,6 +90,12 @@ func classify(err error) error {
 	return fault.New(fault.Unavailable, reason, "%s", message).After(retryAfter).Because(err)
 }
 
+// tooBusy is the answer to who has waited for a connection that others use. These are not lost: to take them away from those
+// who read would make everybody wait longer.
+func tooBusy(err error) error {
+	return fault.New(fault.Unavailable, "QUEUE_FULL", "too many requests wait for the database").After(retryAfter).Because(err)
+}
+
 // canceled is the answer to a reader whose context ended before its turn.
 func canceled(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -28,13 +28,14 @@ func (s *Store) read(ctx context.Context, do func(ctx context.Context, conn *pgx
 }
 
 // lend lends a connection of the pool to do, and another one if the first is lost: all are lost when the database begins
-// anew. It takes so long at most, however many wait for a connection, and whether or not the database answers.
+// anew. It takes so long at most, however many wait for a connection, and whether or not the database answers; half of that
+// at most goes into waiting, so that whoever has a connection has the time to use it.
 func lend(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(ctx context.Context, conn *pgx.Conn) error) error {
 	until := time.Now().Add(most)
-	err := lendOnce(ctx, pool, until, do)
+	err := lendOnce(ctx, pool, until.Add(-most/2), until, do)
 	if lost(err) && ctx.Err() == nil {
 		pool.Reset()
-		err = lendOnce(ctx, pool, until, do)
+		err = lendOnce(ctx, pool, until.Add(-most/2), until, do)
 	}
 	if err != nil && ctx.Err() != nil {
 		return canceled(ctx)
@@ -47,10 +48,15 @@ func lend(ctx context.Context, pool *pgxpool.Pool, most time.Duration, do func(c
 
 // lendOnce lends a connection to do. The context counts only until there is one: interrupting a statement would cost the
 // connection, and each is over soon.
-func lendOnce(ctx context.Context, pool *pgxpool.Pool, until time.Time, do func(ctx context.Context, conn *pgx.Conn) error) error {
-	waiting, stop := context.WithDeadline(ctx, until)
+func lendOnce(
+	ctx context.Context, pool *pgxpool.Pool, waitUntil, until time.Time, do func(ctx context.Context, conn *pgx.Conn) error,
+) error {
+	waiting, stop := context.WithDeadline(ctx, waitUntil)
 	defer stop()
 	lent, err := pool.Acquire(waiting)
+	if stat := pool.Stat(); err != nil && waiting.Err() != nil && stat.AcquiredConns() == stat.MaxConns() {
+		return tooBusy(err)
+	}
 	if err != nil {
 		return &lostError{cause: err}
 	}

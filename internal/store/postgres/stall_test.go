@@ -18,7 +18,7 @@ import (
 const soonEnough = 8 * time.Second
 
 // TestWhoWaitsForAConnectionIsToldInTime has others use all connections, and not come back: the request has no deadline of
-// its own.
+// its own. The others keep their connections: to begin new ones while many wait would have more wait.
 func TestWhoWaitsForAConnectionIsToldInTime(t *testing.T) {
 	t.Parallel()
 	pool, err := newPool(t.Context(), pgtest.Database(t), 1)
@@ -30,12 +30,22 @@ func TestWhoWaitsForAConnectionIsToldInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(taken.Release)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err = lend(ctx, pool, 50*time.Millisecond, func(context.Context, *pgx.Conn) error { return nil })
-	if !fault.Is(err, fault.Unavailable) {
+	if f := fault.From(err); f == nil || f.Kind != fault.Unavailable || f.Reason != "QUEUE_FULL" {
 		t.Errorf("lend = %v, want an unavailable fault", err)
+	}
+	pid := taken.Conn().PgConn().PID()
+	taken.Release()
+	err = lend(ctx, pool, time.Minute, func(_ context.Context, conn *pgx.Conn) error {
+		if got := conn.PgConn().PID(); got != pid {
+			t.Errorf("the connection is another one: %d, and was %d", got, pid)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
