@@ -85,7 +85,7 @@ func (t *topic) readNow() {
 		return
 	}
 	log, err := t.hub.blocks.read(t.uid, after, blockEvents)
-	if err != nil {
+	if err != nil && t.hub.background.Err() == nil { // else the Hub ends, and this with it
 		t.hub.options.Logger.Warn("cannot read a session's log", "uid", t.uid.String(), "error", err)
 	}
 	t.endRead(log, floor, err)
