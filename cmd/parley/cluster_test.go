@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"net"
+	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/parleyhq/parley/internal/store/pgtest"
@@ -22,20 +25,18 @@ func TestNodesMakeAClusterOfTheirOwn(t *testing.T) {
 	nodes[0].mustPost("?sessionId=s", spec)
 	nodes[0].mustPost("/s/join", document{})
 	for i, from := range nodes {
-		heard := make(chan struct{})
-		go func() {
-			defer close(heard)
+		func() {
+			ctx, stop := context.WithCancel(t.Context())
+			var publishing sync.WaitGroup
+			defer publishing.Wait()
+			defer stop()
+			publishing.Go(func() {
+				for ctx.Err() == nil { // what nobody listens to yet is lost
+					from.wantStatus(http.StatusOK, http.MethodPost, "/s/messages", document{"message": document{"text": "now", "channel": 4}})
+				}
+			})
 			nodes[1-i].stream("s", "", func(e document) bool { return e["sequence"] == "0" })
 		}()
-		for { // what nobody listens to yet is lost
-			from.mustPost("/s/messages", document{"message": document{"text": "now", "channel": 4}})
-			select {
-			case <-heard:
-			default:
-				continue
-			}
-			break
-		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 // What the statistics find is a difference that is beyond chance.
 const (
-	pairs        = 300
+	pairs        = 1000
 	rounds       = 3   // all of which must find it
 	beyondChance = 5.0 // standard deviations: once in two million, and in three rounds never
 )

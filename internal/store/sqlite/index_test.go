@@ -24,9 +24,9 @@ func TestIndexIsComplete(t *testing.T) { //nolint:tparallel // its subtests foll
 	for round := range 3 {
 		t.Run(fmt.Sprintf("opened %d times", round+1), func(t *testing.T) {
 			store := openStore(t, Config{Dir: dir})
-			for i := range 400 {
+			for i := range 700 {
 				ids = doSomething(t, store, random, ids)
-				if i%200 == 199 {
+				if i%350 == 349 {
 					wantIndexed(t, store)
 				}
 			}

@@ -153,7 +153,7 @@ func TestABusyServerIsWaitedFor(t *testing.T) {
 }
 
 // keysLoopDir says, in a second process of this test, where it is to make and revoke keys; and how many.
-const keysLoopDir, keysLoops = "TEST_PARLEY_KEYS_DIR", 6
+const keysLoopDir, keysLoops = "TEST_PARLEY_KEYS_DIR", 12
 
 // TestKeysWhileTheServerWrites has another process make and revoke keys, one after the other, while the store is written
 // as fast as it goes: no write fails, everything is there, and the keys are made in good time.

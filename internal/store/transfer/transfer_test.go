@@ -449,7 +449,7 @@ func TestASourceOfAnotherVersionIsRefused(t *testing.T) {
 // TestMemoryDoesNotGrowWithTheLog moves a short log and a long one, and compares the heaps.
 func TestMemoryDoesNotGrowWithTheLog(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it moves 50,000 events")
+		t.Skip("it moves 100,000 events")
 	}
 	peak := func(events int) uint64 {
 		from, to := newSQLite(t), newPostgres(t)
@@ -468,9 +468,9 @@ func TestMemoryDoesNotGrowWithTheLog(t *testing.T) {
 		}
 		return most
 	}
-	short, long := peak(5_000), peak(50_000)
-	t.Logf("5,000 events: %d KiB; 50,000 events: %d KiB", short>>10, long>>10)
-	const documents = 45_000 * 1000
+	short, long := peak(10_000), peak(100_000)
+	t.Logf("10,000 events: %d KiB; 100,000 events: %d KiB", short>>10, long>>10)
+	const documents = 90_000 * 1000
 	if long > short+documents/10 {
 		t.Errorf("the heap has %d bytes with a long log, and %d with a short one", long, short)
 	}
