@@ -32,6 +32,7 @@ func TestNodesMakeAClusterOfTheirOwn(t *testing.T) {
 			defer stop()
 			publishing.Go(func() {
 				for ctx.Err() == nil { // what nobody listens to yet is lost
+					//nolint:contextcheck // each is seen through
 					from.wantStatus(http.StatusOK, http.MethodPost, "/s/messages", document{"message": document{"text": "now", "channel": 4}})
 				}
 			})
